@@ -1,0 +1,92 @@
+/*
+ * config - what restante.conf says, read, checked and complete.
+ *
+ * One table in config.c names every key: its section, type, default as text,
+ * bounds, and a sentence.  The parser, `-t`, the example file and the manual are all made from
+ * that table.  A configuration never changes once it is loaded: a reload makes
+ * another, and a session keeps the one that it began with (reference counted).
+ *
+ * Thread: any; the count is atomic.
+ */
+#ifndef CONF_CONFIG_H
+#define CONF_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/endpoint.h"
+#include "base/log.h"
+#include "base/strbuf.h"
+
+#define CONFIG_DEFAULT_FILE "/etc/restante/restante.conf"
+
+struct config_endpoints {
+	struct endpoint *list;          /* owned by the configuration */
+	size_t n;
+};
+
+enum config_plaintext { CONFIG_PLAINTEXT_NEVER, CONFIG_PLAINTEXT_LOOPBACK, CONFIG_PLAINTEXT_ALWAYS };
+
+struct config {
+	struct {
+		char *hostname;         /* never NULL, has a dot */
+		char *spool;
+		char *user;
+		char *postmaster;       /* address, or NULL: the first mailbox made */
+		struct network *trusted;
+		size_t ntrusted;
+		enum log_level log_level;
+	} site;
+	struct {
+		uint64_t reserve;       /* octets */
+	} spool;
+	struct {
+		char *certificate;      /* both NULL, or neither */
+		char *key;
+	} tls;
+	struct {
+		struct config_endpoints listen;
+		struct config_endpoints listen_lmtp;
+		uint64_t max_message_size;      /* octets */
+		uint64_t max_recipients;
+		uint64_t max_connections;
+		uint64_t max_connections_per_ip;
+		uint64_t timeout_s;
+		char recipient_delimiter;       /* '\0' where the key is empty */
+		bool bare_newline_reject;
+	} smtpd;
+	struct {
+		struct config_endpoints listen;
+		struct config_endpoints listen_tls;     /* empty without a certificate, unless set */
+		uint64_t max_connections;
+		uint64_t max_connections_per_ip;
+		uint64_t timeout_s;
+		enum config_plaintext plaintext_auth;
+		uint64_t lock_wait_s;
+	} pop3d;
+	unsigned refs;                  /* atomic */
+};
+
+/* Reads `file`.  0 with *config_r holding one reference, or -1 with one sentence in err,
+ * `FILE:LINE: what is wrong and what would be right` (without :LINE where no
+ * line is to blame).  A key of interface.md that this version does not have is refused
+ * with "not in this version". */
+int config_load(const char *file, struct config **config_r, struct strbuf *err);
+
+struct config *config_ref(struct config *);
+/* Drops the reference at *config, which may hold NULL, and sets it to NULL. */
+void config_unref(struct config **config);
+
+/* True when the address (endpoint_octets) is one of `trusted`. */
+bool config_trusts(const struct config *, const uint8_t octets[16]);
+
+/* The names of keys that need a restart (marked *r* in the example) and differ, each followed by
+ * a blank; the daemon logs them and goes on with the old values.  0 or -1 (no memory). */
+int config_restart_needed(const struct config *old, const struct config *new, struct strbuf *keys_r);
+
+/* Writes the example file: every key with its default, commented out, and its sentence. */
+int config_write_example(FILE *);
+
+#endif

@@ -1,0 +1,60 @@
+/*
+ * dot - from what a sender says to wire form (docs/spool.md, "Wire form").
+ *
+ * In wire form only CRLF ends a line, lines that begin with a dot have a
+ * second one before it (RFC 5321 4.5.2), and CRLF.CRLF ends the message.
+ *
+ * Two sources lead there: DATA, which is stuffed already and must be scanned
+ * for its end, and BDAT or a file, which has a length and must be stuffed.
+ * Both turn a bare LF into CRLF and then stuff the line that it begins; a bare CR
+ * stays an octet.  Neither ever takes anything but CRLF.CRLF for the end.
+ *
+ * Output goes to `emit` in runs, most of them straight from the input; emit
+ * returns 0, or anything else to stop: the scanner returns at once and must
+ * not be used again.
+ *
+ * Pure but for emit.  Thread: the session's.
+ */
+#ifndef MAIL_DOT_H
+#define MAIL_DOT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef int dot_emit_fn(void *arg, const void *buf, size_t len);
+
+struct dot {
+	enum {
+		DOT_LINE_START,         /* behind CRLF, or at the very beginning */
+		DOT_IN_LINE,
+		DOT_CR,                 /* behind a CR inside a line */
+		DOT_DOT,                /* DATA only: behind a dot that begins a line */
+		DOT_DOT_CR,             /* DATA only: behind such a dot and a CR */
+		DOT_END                 /* DATA only: the end has been seen */
+	} state;
+	uint64_t octets;        /* of the message so far as STAT and SIZE count it: unstuffed, lines
+				   ended by CRLF, without the final dot (RFC 1870 5) */
+	uint64_t bare_lf;       /* how many were found */
+};
+
+void dot_init(struct dot *);
+
+/* DATA.  Takes up to `len` octets, emits their wire form without the final
+ * ".CRLF", and stops behind it: then the state is DOT_END and what was not
+ * consumed is the next command.  Returns how many octets were consumed. */
+size_t dot_scan(struct dot *, const void *buf, size_t len, dot_emit_fn *emit, void *arg);
+
+/* BDAT, a file.  Emits all of `len` octets, stuffed.  0, or what emit returned. */
+int dot_stuff(struct dot *, const void *buf, size_t len, dot_emit_fn *emit, void *arg);
+
+/* Ends a stuffed message: emits CRLF where the last line lacks it.  An empty
+ * message stays empty.  0, or what emit returned. */
+int dot_stuff_end(struct dot *, dot_emit_fn *emit, void *arg);
+
+/* Wire form back to the message.  Emits `len` octets unstuffed: a dot at the beginning of
+ * a line goes, when the line is longer than the dot (RFC 5321 4.5.2).  The caller leaves the
+ * final ".CRLF" out.  Uses state and octets alone. */
+int dot_unstuff(struct dot *, const void *buf, size_t len, dot_emit_fn *emit, void *arg);
+
+#endif

@@ -1,0 +1,28 @@
+/*
+ * header - where the header of a message in wire form ends, and its fields.
+ *
+ * Fed in runs of any length, keeps a few octets.  Thread: the caller's.
+ */
+#ifndef MAIL_HEADER_H
+#define MAIL_HEADER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct header_scan {
+	uint64_t offset;        /* wire octets seen so far */
+	uint64_t body;          /* offset of the first octet behind the empty line; valid once `ended` */
+	unsigned received;      /* Received: fields so far, in any case of letters (RFC 5321 6.3) */
+	bool ended;             /* the empty line was seen */
+	unsigned char column;   /* octets of the line's beginning that matched "received:", or NO_MATCH */
+	bool cr;                /* the last octet was a CR */
+	bool line_empty;        /* nothing but that CR on this line so far */
+};
+
+void header_scan_init(struct header_scan *);
+
+/* Cheap once the header has ended. */
+void header_scan(struct header_scan *, const void *wire, size_t len);
+
+#endif

@@ -1,0 +1,71 @@
+/*
+ * server - the skeleton of both daemons: options, listeners, privileges, signals, loops,
+ * reload, drain, readiness.
+ *
+ * main() fills a struct server_program and calls server_run(), which returns the exit
+ * code.  What the program does comes in as hooks; what it must know of the configuration comes as
+ * struct server_options, so this floor knows no configuration file.
+ *
+ * Order of a start: options; configure(); -t ends here; listeners bound; privileges given up; open();
+ * loops; `event=listening` lines; connections are accepted; READY=1 once ready() is true.
+ * Order of an end (SIGTERM, SIGINT): listeners closed; each connection is told (conn_shutdown) and has
+ * SERVER_DRAIN_MS; loops end; close().
+ * SIGHUP: configure() again; sessions keep what they began with.
+ *
+ * Thread: hooks run on main, but for session_new, which runs on the loop that accepted.
+ */
+#ifndef NET_SERVER_H
+#define NET_SERVER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/endpoint.h"
+#include "base/strbuf.h"
+#include "net/session.h"
+
+#define SERVER_DRAIN_MS 8000u
+
+struct jobs;
+struct peers;
+
+struct server_listen {
+	struct endpoint endpoint;
+	const char *proto;              /* static text */
+	bool tls_first;
+};
+
+/* What a configuration says to the skeleton.  Everything is borrowed from it until the next
+ * configure(). */
+struct server_options {
+	const char *user;
+	const struct server_listen *listen;
+	size_t nlisten;
+	const char *certificate, *key;  /* NULL: no TLS */
+	uint64_t max_connections, max_connections_per_ip;
+	uint64_t timeout_ms;
+	bool (*trusts)(void *arg, const uint8_t address[16]);
+};
+
+struct server_program {
+	const char *name;               /* "smtpd" */
+	void *arg;                      /* given to every hook */
+	/* Loads FILE and makes it the one that new sessions get.  When `reload`, what needs a restart keeps its old
+	 * value, with a log line.  0 and *o_r, or -1 with a sentence in err: then the old one stays. */
+	int (*configure)(void *arg, const char *file, bool reload, struct server_options *o_r,
+	    struct strbuf *err);
+	/* Opens the store and starts threads; an exit code of sysexits.h, 0 for success. */
+	int (*open)(void *arg, struct peers *peers, struct strbuf *err);
+	bool (*ready)(void *arg);
+	/* A session for a connection; *ops_r says how to drive it.  NULL: no memory. */
+	void *(*session_new)(void *arg, struct session_link *, const char *proto,
+	    const struct session_ops **ops_r);
+	/* The line for a connection that is one too many, CRLF included. */
+	const char *(*refusal)(const char *proto);
+	void (*close)(void *arg);
+};
+
+int server_run(const struct server_program *, int argc, char **argv);
+
+#endif

@@ -1,0 +1,144 @@
+/*
+ * account - domains, mailboxes, aliases, and who may log in.
+ *
+ * Names are compared without case and kept as they were written.  Mailboxes have ids
+ * that are never given twice, so nothing that was said of a removed mailbox can be true of its
+ * successor.  Everything is read from the index at the time of asking: what an administrator changes is
+ * true for the daemons at once.
+ *
+ * Changes are on disk when the function returns SPOOL_OK.  Credentials are in a
+ * database of their own, which smtpd never opens: an account is added secrets first and
+ * removed index first, so a crash between leaves a secret without a mailbox, which is
+ * nobody's, never a mailbox open to anybody.
+ *
+ * Thread: any.  Functions that take a password cost tens of milliseconds and belong
+ * into a job.
+ */
+#ifndef SPOOL_ACCOUNT_H
+#define SPOOL_ACCOUNT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "mail/address.h"
+#include "spool/spool.h"
+
+/* Room for local@domain with a quoted local-part, NUL included. */
+#define ACCOUNT_ADDRESS_MAX (2 * ADDRESS_MAX + 4)
+#define ACCOUNT_PASSWORD_MAX 1024
+
+/* --- recipients (smtpd) --- */
+
+struct account_policy {
+	char delimiter;                 /* '\0': none */
+	const char *postmaster;         /* address, or NULL: the first mailbox made */
+};
+
+struct account_target {
+	uint64_t mailbox;
+	char *address;                  /* owned by the targets */
+};
+
+struct account_targets {
+	struct account_target *list;    /* owned; account_targets_release() */
+	size_t n, cap;
+};
+
+#define ACCOUNT_TARGETS_MAX 10000u
+
+/* Which mailboxes mail to `rcpt` reaches, each once: a mailbox or alias as written; the same without
+ * +tag; the domain's catch-all; postmaster and abuse of every domain also as interface says.
+ * *targets_r is initialised here.  SPOOL_NO_DOMAIN, SPOOL_NO_MAILBOX, SPOOL_DISABLED (none of the
+ * mailboxes is enabled), SPOOL_TOO_MANY; SPOOL_NOT_READY where postmaster leads nowhere yet (451 4.3.0). */
+enum spool_status account_resolve(struct spool *, const struct address *rcpt,
+    const struct account_policy *, struct account_targets *targets_r);
+void account_targets_release(struct account_targets *);
+
+/* --- logins (pop3d) --- */
+
+struct account_login {
+	uint64_t mailbox;
+	char address[ACCOUNT_ADDRESS_MAX];
+};
+
+/* `name` is the full address, or the local-part alone where only one domain exists; without
+ * case, without +tag (policy), no alias.  SPOOL_DENIED for an unknown name, a disabled mailbox and a wrong
+ * password, after the same work.  SPOOL_IO when the credentials cannot be read: never
+ * SPOOL_DENIED then.  A password that was right lately is recognised by a keyed digest over it and the
+ * stored hash, so a changed password never is. */
+enum spool_status account_check_password(struct spool *, const struct account_policy *,
+    const void *name, size_t name_len, const void *password, size_t password_len,
+    struct account_login *login_r);
+
+/* APOP (RFC 1939 7): the digest of `stamp` and this user's secret. */
+enum spool_status account_check_apop(struct spool *, const struct account_policy *,
+    const void *name, size_t name_len, const char *stamp, const char digest[33],
+    struct account_login *login_r);
+
+/* Some user has a secret for APOP, so the greeting must carry a stamp.  Cheap. */
+bool account_apop_exists(struct spool *);
+
+/* Notes when somebody logged in, at most once a minute for each mailbox; not synced. */
+void account_note_login(struct spool *, uint64_t mailbox);
+
+/* --- administration (pop-admin) --- */
+
+struct account_domain {
+	char name[ADDRESS_DOMAIN_MAX + 1];
+	uint64_t users;
+	uint64_t quota, expire_s;       /* of new mailboxes; NUM_UNLIMITED */
+};
+
+enum spool_status account_domain_add(struct spool *, const char *name);
+/* SPOOL_IN_USE with users; its aliases go with it. */
+enum spool_status account_domain_remove(struct spool *, const char *name);
+/* In order of name. `each` returns 0, or anything else to end the walk. */
+enum spool_status account_domain_list(struct spool *,
+    int (*each)(void *arg, const struct account_domain *), void *arg);
+
+struct account_user {
+	uint64_t mailbox;
+	char address[ACCOUNT_ADDRESS_MAX];
+	bool enabled;
+	uint64_t quota;                 /* octets; NUM_UNLIMITED */
+	uint64_t used;                  /* octets, as STAT counts */
+	uint64_t messages;
+	uint64_t expire_s;              /* NUM_UNLIMITED */
+	uint64_t created_s;             /* Unix time */
+	uint64_t last_login_s;          /* 0: never */
+	uint64_t last_delivery_s;       /* 0: never */
+};
+
+/* Creates the mailbox, and its domain when new.  SPOOL_EXISTS when a mailbox or an alias has the
+ * address.  `keep_secret` also keeps what APOP needs, in recoverable form. */
+enum spool_status account_user_add(struct spool *, const struct address *, const void *password,
+    size_t password_len, bool keep_secret);
+enum spool_status account_user_find(struct spool *, const struct address *, struct account_user *user_r);
+/* In order of address. */
+enum spool_status account_user_list(struct spool *,
+    int (*each)(void *arg, const struct account_user *), void *arg);
+/* Keeps a recoverable secret exactly where there was one. */
+enum spool_status account_user_set_password(struct spool *, const struct address *,
+    const void *password, size_t password_len);
+enum spool_status account_user_enable(struct spool *, const struct address *, bool enabled);
+/* Its mail goes with it.  SPOOL_BUSY while a session has the maildrop. */
+enum spool_status account_user_remove(struct spool *, const struct address *);
+/* Mail, password and UIDs stay; aliases that led to it still do. SPOOL_EXISTS as above. */
+enum spool_status account_user_rename(struct spool *, const struct address *, const struct address *new_address);
+
+/* `address` with an empty local is the domain's catch-all.  Adds to the targets that exist.
+ * SPOOL_NOT_LOCAL for a target that is neither mailbox nor alias here, SPOOL_NO_DOMAIN for a foreign
+ * alias address, SPOOL_EXISTS when the address is a mailbox. */
+enum spool_status account_alias_add(struct spool *, const struct address *, const struct address *target);
+/* Removes one target, or with NULL the alias; the last target takes the alias with it. */
+enum spool_status account_alias_remove(struct spool *, const struct address *, const struct address *target);
+struct account_alias {
+	char address[ACCOUNT_ADDRESS_MAX];      /* "@domain" is a catch-all */
+	const char *const *targets;             /* valid during the call */
+	size_t ntargets;
+};
+enum spool_status account_alias_list(struct spool *,
+    int (*each)(void *arg, const struct account_alias *), void *arg);
+
+#endif

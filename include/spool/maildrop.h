@@ -1,0 +1,98 @@
+/*
+ * maildrop - a mailbox as one POP3 session sees it: its lock, and its messages as they were
+ * at login (RFC 1939 4).
+ *
+ * The lock is an OFD lock of the kernel's, so it dies with the process, and is known inside the
+ * process, where a description would be granted it twice.  Delivery takes no part in it.
+ *
+ * The list is copied out of the index: no read transaction stays open.  Messages are numbered from 0
+ * here, in order of (time received, id); POP3's numbers are one more.  The list never changes
+ * while the maildrop is open; marks are in it alone until maildrop_update().
+ *
+ * Thread: one at a time; maildrop_lock(), maildrop_close() and the const functions never block, the
+ * others belong into a job where they say so.
+ */
+#ifndef SPOOL_MAILDROP_H
+#define SPOOL_MAILDROP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "spool/account.h"
+#include "spool/spool.h"
+
+/* RFC 1939 7: 1 to 70 characters of 0x21 to 0x7E. */
+#define MAILDROP_UID_MAX 70
+
+struct maildrop;
+
+/* Takes the lock and nothing else.  SPOOL_BUSY when a session, expiry or an administrator has
+ * it; SPOOL_NOT_READY.  `who` names the holder for others ("203.0.113.9"); copied. */
+enum spool_status maildrop_lock(struct spool *, uint64_t mailbox, const char *who,
+    struct maildrop **md_r);
+/* Reads the list.  Blocks.  A failure is never to be shown as an empty maildrop. */
+enum spool_status maildrop_load(struct maildrop *);
+/* Gives the lock back; NULL is harmless. */
+void maildrop_close(struct maildrop **);
+
+size_t maildrop_count(const struct maildrop *);
+/* Octets as RETR sends them, unstuffed (RFC 1939 11). */
+uint64_t maildrop_octets(const struct maildrop *, size_t i);
+/* Writes the unique-id; returns its length. */
+size_t maildrop_uid(const struct maildrop *, size_t i, char uid[MAILDROP_UID_MAX + 1]);
+
+bool maildrop_marked(const struct maildrop *, size_t i);
+void maildrop_mark(struct maildrop *, size_t i);
+void maildrop_unmark_all(struct maildrop *);
+/* Of the messages that are not marked. */
+size_t maildrop_live_count(const struct maildrop *);
+uint64_t maildrop_live_octets(const struct maildrop *);
+
+/* Removes what is marked, all or none, in one transaction that is on disk when this returns
+ * SPOOL_OK.  Blocks.  The lock is still held afterwards. */
+enum spool_status maildrop_update(struct maildrop *);
+
+/*
+ * A message opened for reading.  What is sent is `prefix`, then `wire_len` octets of `fd`
+ * from `wire_offset`, which end in CRLF.CRLF.  It may outlive the maildrop, not the spool.
+ */
+struct maildrop_message {
+	int fd;                         /* borrowed from the spool's cache */
+	uint64_t wire_offset;           /* in the file */
+	uint64_t wire_len;              /* with the final ".CRLF" */
+	uint64_t header_len;            /* wire octets up to and with the empty line, or all of
+					   them but the final ".CRLF" when there is no body */
+	char *prefix;                   /* owned: Return-Path: and Delivered-To: */
+	size_t prefix_len;
+};
+
+/* Verifies the record's header.  With `may_block` false it returns SPOOL_WOULD_BLOCK rather than wait
+ * for the disk.  SPOOL_DAMAGED when the record is not what the index says. */
+enum spool_status maildrop_open_message(struct maildrop *, size_t i, bool may_block,
+    struct maildrop_message **m_r);
+/* How many wire octets TOP with `lines` lines of the body sends (RFC 1939 7), without a final
+ * ".CRLF"; the whole message when it has fewer lines.  Blocks. */
+enum spool_status maildrop_top(const struct maildrop_message *, uint64_t lines, uint64_t *wire_len_r);
+/* Brings the message's next octets into the page cache.  Blocks. */
+void maildrop_read_ahead(const struct maildrop_message *, uint64_t from, uint64_t len);
+void maildrop_close_message(struct maildrop_message **);
+
+/* --- pop-admin's view: no lock, the index as it is --- */
+
+struct maildrop_entry {
+	char uid[MAILDROP_UID_MAX + 1];
+	uint64_t octets;
+	uint64_t received_ms;
+	uint64_t expires_s;             /* Unix time; NUM_UNLIMITED: never */
+	const char *from;               /* reverse-path; valid during the call */
+	const char *delivered_to;
+};
+
+/* In the order of the messages' numbers. */
+enum spool_status maildrop_list(struct spool *, uint64_t mailbox,
+    int (*each)(void *arg, const struct maildrop_entry *), void *arg);
+/* The index of the message with this UID in a loaded maildrop; SPOOL_NO_MESSAGE. */
+enum spool_status maildrop_find(const struct maildrop *, const char *uid, size_t *i_r);
+
+#endif
