@@ -79,6 +79,10 @@ $(BUILD)/gen/schema_steps.h: $(SCHEMA_STEPS) schema/embed.sh
 	$(Q)mkdir -p $(@D) && sh schema/embed.sh $(SCHEMA_STEPS) > $@.tmp && mv $@.tmp $@
 $(call objects,$(call sources,common/spool)): $(BUILD)/gen/schema_steps.h
 
+# The floors and the programs' own archives, without the programs.
+.PHONY: libs
+libs: $(ALL_LIBS) $(foreach p,$(PROGRAMS),$(BUILD)/lib/prog-$(p).a)
+
 # --- tests -----------------------------------------------------------------
 # tests/unit/AREA/test_x.c is one program.  It is linked with its area and
 # what lies below, so that a floor is tested without what stands on it.
@@ -87,11 +91,16 @@ UNIT_LIBS_mail  := mail base
 UNIT_LIBS_conf  := conf base
 UNIT_LIBS_net   := net base
 UNIT_LIBS_spool := spool mail base
-TEST_LIB_OBJ    := $(call objects,$(call sources,tests/lib))
+# An archive, so that a test gets of it only what it names.
+TEST_LIB        := $(BUILD)/lib/libtest.a
 CHECK_LIBS       = $(shell pkg-config --libs check)
 
+$(TEST_LIB): $(call objects,$(call sources,tests/lib))
+	$(call say,AR,$@)
+	$(Q)mkdir -p $(@D) && rm -f $@ && ar rcs $@ $^
+
 define unit_rule
-$(BUILD)/tests/unit/$(1)/%: $(BUILD)/obj/tests/unit/$(1)/%.o $(TEST_LIB_OBJ) $(2)
+$(BUILD)/tests/unit/$(1)/%: $(BUILD)/obj/tests/unit/$(1)/%.o $(TEST_LIB) $(2)
 	$$(call say,LINK,$$@)
 	$(Q)mkdir -p $$(@D) && $(CC) $(LDFLAGS_ALL) -o $$@ $$^ $$(CHECK_LIBS) $(LIBS)
 UNIT_TESTS += $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/$(1)/test_*.c))
@@ -106,4 +115,4 @@ unit: $(UNIT_TESTS)
 .SECONDARY:
 
 -include tests/tests.mk
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD)/obj $(BUILD)/fuzz/obj -name '*.d' 2>/dev/null)

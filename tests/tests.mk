@@ -1,0 +1,70 @@
+# The tests' part of the Makefile: fuzzers, seed replay, the whole suite, lint, demo.
+
+# --- fuzzers ---------------------------------------------------------------
+# tests/fuzz/fuzz_X.c        LLVMFuzzerTestOneInput()
+# tests/fuzz/X.dict          words for the fuzzer (may be missing)
+# tests/fuzz/seeds/X/        inputs to begin with; also replayed by `make check`
+# tests/fuzz/bugs/X.patch    an off-by-one that fuzz_X must find within a minute
+#
+# build/fuzz/fuzz_X is the fuzzer, made with clang; build/tests/fuzz/replay_X runs the
+# seeds through the same function, with any compiler and any SAN.
+#
+# A fuzzer is linked with every floor and program, unless it says here that
+# it needs less.
+FUZZ_NAMES   := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_LIBS_address := mail base
+FUZZ_LIBS_dot     := mail base
+FUZZ_LIBS_bdat    := mail base
+FUZZ_LIBS_header  := mail base
+FUZZ_LIBS_sasl    := mail base
+FUZZ_LIBS_esmtp   := mail base
+FUZZ_LIBS_ini     := conf base
+FUZZ_LIBS_config  := conf base
+FUZZ_LIBS_record  := spool mail base
+fuzz_libs = $(or $(FUZZ_LIBS_$(1)),$(addprefix prog-,$(PROGRAMS)) $(FLOORS))
+
+FUZZ_CC    ?= clang
+FUZZ_FLAGS := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all \
+              -fno-omit-frame-pointer -pthread
+
+fuzz_objects = $(patsubst %.c,$(BUILD)/fuzz/obj/%.o,$(1))
+
+define fuzz_lib_rule
+$(BUILD)/fuzz/lib/$(1).a: $(call fuzz_objects,$(2))
+	$$(call say,AR,$$@)
+	$(Q)mkdir -p $$(@D) && rm -f $$@ && ar rcs $$@ $$^
+endef
+$(foreach f,$(FLOORS),$(eval $(call fuzz_lib_rule,$(f),$(call sources,common/$(f)))))
+$(foreach p,$(PROGRAMS),$(eval $(call fuzz_lib_rule,prog-$(p),$(filter-out $(p)/main.c,$(call sources,$(p))))))
+
+$(BUILD)/fuzz/obj/%.o: %.c
+	$(call say,FUZZCC,$<)
+	$(Q)mkdir -p $(@D) && $(FUZZ_CC) $(CPPFLAGS_ALL) $(WARN) $(FUZZ_FLAGS) -MMD -MP -c -o $@ $<
+$(call fuzz_objects,$(call sources,common/spool)): $(BUILD)/gen/schema_steps.h
+
+define fuzz_rule
+$(BUILD)/fuzz/fuzz_$(1): $(BUILD)/fuzz/obj/tests/fuzz/fuzz_$(1).o \
+    $(patsubst %,$(BUILD)/fuzz/lib/%.a,$(call fuzz_libs,$(1)))
+	$$(call say,LINK,$$@)
+	$(Q)$(FUZZ_CC) $(FUZZ_FLAGS) -fsanitize=fuzzer -o $$@ $$^ $(LIBS)
+$(BUILD)/tests/fuzz/replay_$(1): $(BUILD)/obj/tests/fuzz/fuzz_$(1).o \
+    $(BUILD)/obj/tests/fuzz/replay_main.o \
+    $(foreach l,$(call fuzz_libs,$(1)),$(BUILD)/lib/$(if $(filter prog-%,$(l)),,lib)$(l).a)
+	$$(call say,LINK,$$@)
+	$(Q)mkdir -p $$(@D) && $(CC) $(LDFLAGS_ALL) -o $$@ $$^ $(LIBS)
+endef
+$(foreach n,$(FUZZ_NAMES),$(eval $(call fuzz_rule,$(n))))
+
+FUZZERS := $(addprefix $(BUILD)/fuzz/fuzz_,$(FUZZ_NAMES))
+REPLAYS := $(addprefix $(BUILD)/tests/fuzz/replay_,$(FUZZ_NAMES))
+
+# The functions that libFuzzer calls have no header.
+$(BUILD)/obj/tests/fuzz/%.o $(BUILD)/fuzz/obj/tests/fuzz/%.o: WARN += -Wno-missing-prototypes
+
+.PHONY: fuzzers fuzz fuzz-bugs
+fuzzers: $(FUZZERS)
+fuzz: $(FUZZERS)
+	$(Q)sh tests/fuzz/run.sh $(BUILD)/fuzz $(FUZZ_SECONDS) $(FUZZ_NAMES)
+# Each kept bug, put into a copy of the tree, is found by its fuzzer.
+fuzz-bugs:
+	$(Q)sh tests/fuzz/bugs.sh $(BUILD)/fuzz-bugs $(FUZZ_SECONDS)
