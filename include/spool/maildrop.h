@@ -74,6 +74,9 @@ enum spool_status maildrop_open_message(struct maildrop *, size_t i, bool may_bl
 /* How many wire octets TOP with `lines` lines of the body sends (RFC 1939 7), without a final
  * ".CRLF"; the whole message when it has fewer lines.  Blocks. */
 enum spool_status maildrop_top(const struct maildrop_message *, uint64_t lines, uint64_t *wire_len_r);
+/* True when sending wire octets [from, from + len) will not wait for the disk, as far as that can be
+ * known without reading them.  Never blocks. */
+bool maildrop_resident(const struct maildrop_message *, uint64_t from, uint64_t len);
 /* Brings the message's next octets into the page cache.  Blocks. */
 void maildrop_read_ahead(const struct maildrop_message *, uint64_t from, uint64_t len);
 void maildrop_close_message(struct maildrop_message **);
