@@ -6,7 +6,8 @@
  * A line is one write(2), so lines of different threads never mix.  Values are
  * quoted and escaped here, never by the caller: text from the network cannot
  * forge a field or a line.  A value is cut after 1,024 octets and says so with
- * three dots.  Where standard error is the journal (JOURNAL_STREAM names it), the line
+ * three dots; sooner where the line would pass 4,096 octets, which is what a pipe
+ * takes in one piece.  Where standard error is the journal (JOURNAL_STREAM names it), the line
  * begins with its <N> priority.
  *
  * Keys of Restante's own lines: event, session, peer, user, path, error (what
@@ -30,7 +31,7 @@ struct log_field {
 	uint64_t num;
 };
 
-/* A value as text (NULL is written as `-`), as octets, as a number. */
+/* A value as text, as octets, as a number.  NULL is written as a bare `-`. */
 struct log_field log_text(const char *key, const char *value);
 struct log_field log_octets(const char *key, const void *value, size_t len);
 struct log_field log_num(const char *key, uint64_t value);

@@ -22,7 +22,7 @@ struct map_node {
 };
 
 struct map {
-	struct map_node **buckets;      /* owned; NULL while the map is empty */
+	struct map_node **buckets;      /* owned; NULL until the first member came */
 	size_t nbuckets;                /* a power of two, or 0 */
 	size_t count;
 	uint64_t seed[2];

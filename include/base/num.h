@@ -15,6 +15,9 @@
 /* No limit: a quota of `none`, an age of `never`. */
 #define NUM_UNLIMITED UINT64_MAX
 
+/* The greatest size and age that is read: what a database column holds. */
+#define NUM_MAX ((uint64_t)INT64_MAX)
+
 /* Decimal digits only.  0, or -1 when `len` octets at `text` are not a number
  * in [min, max]; *out_r is changed on success alone.  Leading zeros are taken. */
 int num_parse_u64(const char *text, size_t len, uint64_t min, uint64_t max, uint64_t *out_r);
@@ -38,7 +41,8 @@ const char *num_format_size_short(char text[NUM_TEXT_MAX], uint64_t octets);
 /* The shortest exact form of an age; NUM_UNLIMITED is "never". */
 const char *num_format_age(char text[NUM_TEXT_MAX], uint64_t seconds);
 
-/* RFC 3339 in UTC, whole seconds: "2026-11-24T03:11:17Z". */
+/* RFC 3339 in UTC, whole seconds: "2026-11-24T03:11:17Z"; from the year 10000 on
+ * the last second of 9999. */
 const char *num_format_time(char text[NUM_TEXT_MAX], uint64_t unix_seconds);
 
 /* Lower-case hexadecimal: writes 2*len digits and a NUL. */

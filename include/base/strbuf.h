@@ -4,8 +4,10 @@
  * Invariants: `buf` always ends in a NUL at buf[len] (a shared empty string
  * while nothing was allocated); len never passes the maximum given at init.
  * An append that would pass it, or that finds no memory, changes nothing and
- * sets `failed`, which stays set until strbuf_clear(): a caller builds the
- * whole text and looks at `failed` once, at the end.
+ * sets `failed`, which stays set until strbuf_clear(); nor do later appends change
+ * anything, so that the text is a true beginning.  A caller builds the whole text and
+ * looks at `failed` once, at the end.  What is appended must not be part of the
+ * strbuf itself.
  *
  * The caller owns the struct and releases it.  Thread: one at a time.
  */
@@ -36,8 +38,8 @@ void strbuf_addch(struct strbuf *, char c);
 void strbuf_addf(struct strbuf *, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void strbuf_vaddf(struct strbuf *, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0)));
 
-/* Gives the text to the caller, who frees it; the strbuf is empty then.  NULL
- * when it had failed or memory is out. */
+/* Gives the text to the caller, who frees it; the strbuf is empty then.  NULL, with
+ * the strbuf as it was, when it had failed or memory is out. */
 char *strbuf_detach(struct strbuf *);
 
 #endif

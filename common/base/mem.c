@@ -1,0 +1,108 @@
+/*
+ * mem - memory whose sizes are checked.
+ *
+ * A pointer to a pointer comes in as void *, so that any type of pointer may be
+ * meant; it is read and written by memcpy, which no aliasing rule forbids.
+ */
+#include "base/mem.h"
+
+#include <errno.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+
+#include "base/log.h"
+
+/* calloc(3) may answer NULL for nothing at all; here NULL means failure only. */
+void *
+mem_array(size_t n, size_t size)
+{
+	if (n == 0 || size == 0)
+		return calloc(1, 1);
+	return calloc(n, size);
+}
+
+int
+mem_grow(void *array, size_t *cap, size_t need, size_t size)
+{
+	size_t more = *cap + *cap / 2;
+	char *old, *new;
+
+	if (need <= *cap)
+		return 0;
+	if (more < need)
+		more = need;
+	memcpy(&old, array, sizeof(old));
+	new = reallocarray(old, more, size);
+	if (new == NULL && more > need) {
+		more = need;
+		new = reallocarray(old, more, size);
+	}
+	if (new == NULL)
+		return -1;
+	memset(new + *cap *size, 0, (more - *cap) * size);
+	memcpy(array, &new, sizeof(new));
+	*cap = more;
+	return 0;
+}
+
+void *
+mem_dup(const void *buf, size_t len)
+{
+	char *copy;
+
+	if (len == SIZE_MAX) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	copy = malloc(len + 1);
+	if (copy == NULL)
+		return NULL;
+	if (len > 0)
+		memcpy(copy, buf, len);
+	copy[len] = '\0';
+	return copy;
+}
+
+static void *
+must(void *p, size_t octets)
+{
+	if (p != NULL)
+		return p;
+	log_event(LOG_LEVEL_ERROR, "no_memory", log_num("octets", octets),
+	    log_text("advice", "give the process more memory and start it again"));
+	exit(EX_OSERR);
+}
+
+void *
+mem_must_array(size_t n, size_t size)
+{
+	return must(mem_array(n, size), n * size);
+}
+
+char *
+mem_must_dup(const char *text)
+{
+	size_t len = strlen(text);
+
+	return must(mem_dup(text, len), len + 1);
+}
+
+void
+mem_wipe(void *buf, size_t len)
+{
+	if (len > 0)
+		explicit_bzero(buf, len);
+}
+
+void
+mem_free(void *p)
+{
+	void *const null = NULL;
+	void *old;
+
+	memcpy(&old, p, sizeof(old));
+	free(old);
+	memcpy(p, &null, sizeof(null));
+}
