@@ -5,19 +5,23 @@
  * (net/session.h).  It knows nothing of mail.
  *
  * Input is read into the loop's one scratch block and given to the session
- * straight from there; only what the session left over is kept.  So an idle connection
- * holds no buffer.  At most CONN_TURN octets are read and sent a turn, so
- * no client keeps the others waiting.
+ * straight from there; only what the session left over is kept.  So an idle
+ * connection holds no buffer.  At most CONN_TURN octets are read and sent a
+ * turn, so no client keeps the others waiting.
  *
- * Time limits: `timeout_ms` runs while the session wants READ and everything
- * is sent; CONN_SEND_TIMEOUT_MS runs while octets wait to be sent and the peer
- * takes none; CONN_TLS_TIMEOUT_MS is for a handshake.  TCP_USER_TIMEOUT and keep-alive end
- * a connection whose peer vanished within two minutes.
+ * Time limits: `timeout_ms` runs while the session wants READ and everything is
+ * sent; CONN_SEND_TIMEOUT_MS runs while octets wait to be sent, or to be
+ * acknowledged, and the peer takes none; CONN_TLS_TIMEOUT_MS is for a handshake.
+ * TCP_USER_TIMEOUT and keep-alive (net/listener.h) end a connection whose peer
+ * vanished, or keeps its window shut, within two minutes.
  *
- * A peer that closes its sending side (FIN) while a session WAITs does not undo what the
- * session waits for: replies are tried, then the connection ends.
+ * When the peer closes its sending side (FIN), all that came before is still given
+ * to the session, and answered.  When the connection breaks, a session that WAITs
+ * or wants ACKED is let finish its operation, with `peer_gone` set; any other ends
+ * at once: what it would be told next, it never was.
  *
- * Thread: the loop's.
+ * Thread: the loop's.  None of these functions may be called from inside of the
+ * connection's own session, but conn_shutdown() and conn_drop().
  */
 #ifndef NET_CONN_H
 #define NET_CONN_H
@@ -45,17 +49,20 @@ struct conn_options {
 	void *gone_arg;
 };
 
-/* Takes over `fd` (non-blocking).  The session is made by the caller with conn_link() and
- * given to conn_start(), which greets.  NULL when memory is out; then fd is still the caller's. */
-struct conn *conn_new(struct loop *, int fd, const struct endpoint *peer, const struct endpoint *local,
-    const struct conn_options *);
+/* Takes over `fd` (non-blocking).  The session is made by the caller with conn_link()
+ * and given to conn_start(), which greets.  NULL when memory is out; then fd is still
+ * the caller's, and `gone` is not called. */
+struct conn *conn_new(struct loop *, int fd, const struct endpoint *peer,
+    const struct endpoint *local, const struct conn_options *);
 struct session_link *conn_link(struct conn *);
+/* The connection may be gone when this returns. */
 void conn_start(struct conn *, const struct session_ops *, void *session);
 
-/* Ends it in good order: a session that waits is let finish its operation, others are asked
- * for their last words at once. */
+/* Ends it in good order: a session that waits is let finish its operation, others are
+ * asked for their last words.  A moment later, not from inside of this call. */
 void conn_shutdown(struct conn *);
-/* Ends it now. */
+/* Ends it now: nothing more is read or sent.  A session in WAIT is let finish its
+ * operation first. */
 void conn_drop(struct conn *, enum session_end why);
 
 #endif

@@ -2,9 +2,9 @@
  * jobs - a small pool of threads for what may block: hashing a password, opening a
  * maildrop, an UPDATE, reading a cold page.
  *
- * A job belongs to its submitter again when `done` runs, on the loop that it named.  The queue is
- * bounded because each session has at most one job.  A job cannot be called back: a session that ends
- * first leaves a mark in its job's object, and `done` frees it.
+ * A job belongs to its submitter again when `done` runs, on the loop that it named.
+ * The queue is bounded because each session has at most one job.  A job cannot be
+ * called back; it may live in its session, which is never freed while it WAITs.
  *
  * Thread: jobs_submit() any; `run` one of the pool's; `done` the loop's.
  */
