@@ -2,6 +2,7 @@
 #
 #   make            the three programs, in $(BUILD)
 #   make check      every test          make SAN=address,undefined check
+#   make unit       the unit tests      make unit-mail: those of one area
 #   make lint       who includes whom, static analysis, documents against tests
 #   make fuzz       each fuzzer for FUZZ_SECONDS
 #   make demo       a throw-away site that takes and serves one message
@@ -103,7 +104,11 @@ define unit_rule
 $(BUILD)/tests/unit/$(1)/%: $(BUILD)/obj/tests/unit/$(1)/%.o $(TEST_LIB) $(2)
 	$$(call say,LINK,$$@)
 	$(Q)mkdir -p $$(@D) && $(CC) $(LDFLAGS_ALL) -o $$@ $$^ $$(CHECK_LIBS) $(LIBS)
-UNIT_TESTS += $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/$(1)/test_*.c))
+UNIT_TESTS_$(1) := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/$(1)/test_*.c))
+UNIT_TESTS += $$(UNIT_TESTS_$(1))
+.PHONY: unit-$(1)
+unit-$(1): $$(UNIT_TESTS_$(1))
+	$(Q)sh tests/run-units.sh $(BUILD) $$(UNIT_TESTS_$(1))
 endef
 $(foreach a,base mail conf net spool,$(eval $(call unit_rule,$(a),$(foreach f,$(UNIT_LIBS_$(a)),$(call floor_lib,$(f))))))
 $(foreach p,$(PROGRAMS),$(eval $(call unit_rule,$(p),$(BUILD)/lib/prog-$(p).a $(ALL_LIBS))))
