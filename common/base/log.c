@@ -9,6 +9,7 @@
  */
 #include "base/log.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
@@ -22,6 +23,7 @@
 #include "base/clock.h"
 
 #define LOG_VALUE_MAX 1024
+#define LOG_VALUE_MIN 5 /* the quotes and the three dots */
 #define LOG_LINE_MAX PIPE_BUF
 #define LOG_NUM_MAX 24
 
@@ -121,7 +123,7 @@ needs_quotes(const char *text, size_t len)
 }
 
 /* Writes a field's value to out, or only measures it when out is NULL.  Takes at
- * most `room` octets, which are at least five: the quotes and the three dots. */
+ * most `room` octets, which are at least LOG_VALUE_MIN. */
 static size_t
 put_value(char *out, const struct log_field *f, size_t room)
 {
@@ -183,7 +185,11 @@ value_room(const char *event, const struct log_field *fields, size_t n)
 
 	for (i = 0; i < n; i++)
 		used += put_value(NULL, &fields[i], SIZE_MAX);
-	return used <= LOG_LINE_MAX ? SIZE_MAX : (LOG_LINE_MAX - frame) / n;
+	if (used <= LOG_LINE_MAX)
+		return SIZE_MAX;
+	/* Events and keys are ours, and few. */
+	assert(frame + n * LOG_VALUE_MIN <= LOG_LINE_MAX);
+	return (LOG_LINE_MAX - frame) / n;
 }
 
 static void
