@@ -68,3 +68,14 @@ fuzz: $(FUZZERS)
 # Each kept bug, put into a copy of the tree, is found by its fuzzer.
 fuzz-bugs:
 	$(Q)sh tests/fuzz/bugs.sh $(BUILD)/fuzz-bugs $(FUZZ_SECONDS)
+
+# --- the whole suite -------------------------------------------------------
+# ONLY=TEXT runs the tests in whose name it occurs.  What a sanitizer slows
+# down waits longer (TEST_SLOW) and carries less (TEST_LOAD).
+TEST_SLOW := $(if $(findstring thread,$(SAN)),8,$(if $(SAN),3,1))
+TEST_LOAD := $(if $(findstring thread,$(SAN)),0.1,$(if $(SAN),0.2,1))
+
+.PHONY: check
+check: all $(UNIT_TESTS) $(REPLAYS)
+	$(Q)TEST_SLOW=$(TEST_SLOW) TEST_LOAD=$(TEST_LOAD) python3 tests/run.py --build $(BUILD) \
+	    $(addprefix --unit ,$(UNIT_TESTS)) $(addprefix --replay ,$(REPLAYS)) $(addprefix --only ,$(ONLY))
