@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "tests/lib/no_memory.h"
 
 /* More than a machine has, known to the compiler as little as a size from outside. */
 static volatile size_t huge = SIZE_MAX / 2;

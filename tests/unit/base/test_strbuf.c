@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/strbuf.h"
+#include "tests/lib/no_memory.h"
 
 START_TEST(begins_empty_without_memory)
 {
