@@ -1,15 +1,15 @@
 /*
  * account - domains, mailboxes, aliases, and who may log in.
  *
- * Names are compared without case and kept as they were written.  Mailboxes have ids
- * that are never given twice, so nothing that was said of a removed mailbox can be true of its
- * successor.  Everything is read from the index at the time of asking: what an administrator changes is
- * true for the daemons at once.
+ * Names are compared without case and kept as they were written.  Mailboxes have
+ * ids that are never given twice, so nothing that was said of a removed mailbox can be
+ * true of its successor.  Everything is read from the index at the time of asking:
+ * what an administrator changes is true for the daemons at once.
  *
  * Changes are on disk when the function returns SPOOL_OK.  Credentials are in a
- * database of their own, which smtpd never opens: an account is added secrets first and
- * removed index first, so a crash between leaves a secret without a mailbox, which is
- * nobody's, never a mailbox open to anybody.
+ * database of their own, which smtpd never opens: an account is added secrets first
+ * and removed index first, so a crash between leaves a secret without a mailbox,
+ * which is nobody's, never a mailbox open to anybody.
  *
  * Thread: any.  Functions that take a password cost tens of milliseconds and belong
  * into a job.
@@ -26,7 +26,8 @@
 
 /* Room for local@domain with a quoted local-part, NUL included. */
 #define ACCOUNT_ADDRESS_MAX (2 * ADDRESS_MAX + 4)
-#define ACCOUNT_PASSWORD_MAX 1024
+/* Octets; what libcrypt hashes.  A longer one is wrong, and refused when it is set. */
+#define ACCOUNT_PASSWORD_MAX 511
 
 /* --- recipients (smtpd) --- */
 
@@ -47,10 +48,15 @@ struct account_targets {
 
 #define ACCOUNT_TARGETS_MAX 10000u
 
-/* Which mailboxes mail to `rcpt` reaches, each once: a mailbox or alias as written; the same without
- * +tag; the domain's catch-all; postmaster and abuse of every domain also as interface says.
- * *targets_r is initialised here.  SPOOL_NO_DOMAIN, SPOOL_NO_MAILBOX, SPOOL_DISABLED (none of the
- * mailboxes is enabled), SPOOL_TOO_MANY; SPOOL_NOT_READY where postmaster leads nowhere yet (451 4.3.0). */
+/* Which mailboxes mail to `rcpt` reaches, each once: a mailbox or alias as written; the
+ * same without +tag; for postmaster and abuse the policy's postmaster; the domain's
+ * catch-all.  An empty domain is <postmaster> (RFC 5321 4.5.1).  An alias leads on
+ * through aliases; disabled mailboxes are passed over.
+ *
+ * Blocks for a few indexed look-ups in one read transaction.  *targets_r is initialised
+ * here and empty but for SPOOL_OK.  SPOOL_NO_DOMAIN, SPOOL_NO_MAILBOX, SPOOL_DISABLED (none
+ * of the mailboxes is enabled), SPOOL_TOO_MANY beyond ACCOUNT_TARGETS_MAX,
+ * SPOOL_NO_POSTMASTER where the policy's postmaster leads nowhere yet. */
 enum spool_status account_resolve(struct spool *, const struct address *rcpt,
     const struct account_policy *, struct account_targets *targets_r);
 void account_targets_release(struct account_targets *);
@@ -62,16 +68,18 @@ struct account_login {
 	char address[ACCOUNT_ADDRESS_MAX];
 };
 
-/* `name` is the full address, or the local-part alone where only one domain exists; without
- * case, without +tag (policy), no alias.  SPOOL_DENIED for an unknown name, a disabled mailbox and a wrong
- * password, after the same work.  SPOOL_IO when the credentials cannot be read: never
- * SPOOL_DENIED then.  A password that was right lately is recognised by a keyed digest over it and the
+/* `name` is the full address, or the local-part alone where only one domain exists;
+ * without case, without +tag (policy), no alias; it and the password may hold any octets.
+ * SPOOL_DENIED for an unknown name, a disabled mailbox and a wrong password, after the
+ * same work.  SPOOL_IO when the credentials cannot be read: never SPOOL_DENIED then.
+ *
+ * A password that was right lately is recognised by a keyed digest over it and the
  * stored hash, so a changed password never is. */
 enum spool_status account_check_password(struct spool *, const struct account_policy *,
     const void *name, size_t name_len, const void *password, size_t password_len,
     struct account_login *login_r);
 
-/* APOP (RFC 1939 7): the digest of `stamp` and this user's secret. */
+/* APOP (RFC 1939 7): the digest of `stamp` and this user's secret.  As above. */
 enum spool_status account_check_apop(struct spool *, const struct account_policy *,
     const void *name, size_t name_len, const char *stamp, const char digest[33],
     struct account_login *login_r);
@@ -79,7 +87,8 @@ enum spool_status account_check_apop(struct spool *, const struct account_policy
 /* Some user has a secret for APOP, so the greeting must carry a stamp.  Cheap. */
 bool account_apop_exists(struct spool *);
 
-/* Notes when somebody logged in, at most once a minute for each mailbox; not synced. */
+/* Notes when somebody logged in, at most once a minute for each mailbox; not synced.
+ * Blocks. */
 void account_note_login(struct spool *, uint64_t mailbox);
 
 /* --- administration (pop-admin) --- */
@@ -90,10 +99,12 @@ struct account_domain {
 	uint64_t quota, expire_s;       /* of new mailboxes; NUM_UNLIMITED */
 };
 
+/* SPOOL_BAD_ADDRESS when `name` is no domain name, SPOOL_EXISTS. */
 enum spool_status account_domain_add(struct spool *, const char *name);
-/* SPOOL_IN_USE with users; its aliases go with it. */
+/* SPOOL_NO_DOMAIN; SPOOL_IN_USE with users; its aliases go with it. */
 enum spool_status account_domain_remove(struct spool *, const char *name);
-/* In order of name. `each` returns 0, or anything else to end the walk. */
+/* In order of name.  `each` returns 0, or anything else to end the walk; the index is not
+ * held meanwhile.  This is so for every list here. */
 enum spool_status account_domain_list(struct spool *,
     int (*each)(void *arg, const struct account_domain *), void *arg);
 
@@ -110,34 +121,48 @@ struct account_user {
 	uint64_t last_delivery_s;       /* 0: never */
 };
 
-/* Creates the mailbox, and its domain when new.  SPOOL_EXISTS when a mailbox or an alias has the
- * address.  `keep_secret` also keeps what APOP needs, in recoverable form. */
+/* Creates the mailbox, and its domain when new.  SPOOL_EXISTS when a mailbox or an alias
+ * has the address, SPOOL_BAD_ADDRESS for an address literal or an empty local-part,
+ * SPOOL_BAD_PASSWORD.  `keep_secret` also keeps what APOP needs, in recoverable form. */
 enum spool_status account_user_add(struct spool *, const struct address *, const void *password,
     size_t password_len, bool keep_secret);
-enum spool_status account_user_find(struct spool *, const struct address *, struct account_user *user_r);
-/* In order of address. */
+/* The functions below find the mailbox as written: SPOOL_NO_MAILBOX, also for an alias. */
+enum spool_status account_user_find(struct spool *, const struct address *,
+    struct account_user *user_r);
+/* In order of domain, then local-part. */
 enum spool_status account_user_list(struct spool *,
     int (*each)(void *arg, const struct account_user *), void *arg);
-/* Keeps a recoverable secret exactly where there was one. */
+/* Keeps a recoverable secret exactly where there was one.  SPOOL_BAD_PASSWORD. */
 enum spool_status account_user_set_password(struct spool *, const struct address *,
     const void *password, size_t password_len);
 enum spool_status account_user_enable(struct spool *, const struct address *, bool enabled);
-/* Its mail goes with it.  SPOOL_BUSY while a session has the maildrop. */
+/* Its mail goes with it, and so do aliases that led nowhere else.  SPOOL_BUSY while a
+ * session has the maildrop. */
 enum spool_status account_user_remove(struct spool *, const struct address *);
-/* Mail, password and UIDs stay; aliases that led to it still do. SPOOL_EXISTS as above. */
-enum spool_status account_user_rename(struct spool *, const struct address *, const struct address *new_address);
+/* Mail, password and UIDs stay; aliases that led to it still do.  SPOOL_EXISTS,
+ * SPOOL_BAD_ADDRESS as above; SPOOL_NO_DOMAIN when the new domain is not one of ours. */
+enum spool_status account_user_rename(struct spool *, const struct address *,
+    const struct address *new_address);
 
-/* `address` with an empty local is the domain's catch-all.  Adds to the targets that exist.
- * SPOOL_NOT_LOCAL for a target that is neither mailbox nor alias here, SPOOL_NO_DOMAIN for a foreign
- * alias address, SPOOL_EXISTS when the address is a mailbox. */
-enum spool_status account_alias_add(struct spool *, const struct address *, const struct address *target);
-/* Removes one target, or with NULL the alias; the last target takes the alias with it. */
-enum spool_status account_alias_remove(struct spool *, const struct address *, const struct address *target);
+/* `address` with an empty local is the domain's catch-all.  Adds to the targets that
+ * exist; one that is there already is no failure.  All of them or none: where a target is at
+ * fault, *bad_r is its place (`bad_r` may be NULL).  SPOOL_NOT_LOCAL for a target that is
+ * neither mailbox nor alias here, SPOOL_NO_DOMAIN for a foreign alias address, SPOOL_EXISTS
+ * when the address is a mailbox. */
+enum spool_status account_alias_add(struct spool *, const struct address *,
+    const struct address *targets, size_t n, size_t *bad_r);
+/* Removes targets, all or none, or with n == 0 the alias; the last target takes the alias with
+ * it, and so it goes with the aliases that led to that one.  SPOOL_NO_ALIAS; with *bad_r < n,
+ * the alias is there but does not lead to that target. */
+enum spool_status account_alias_remove(struct spool *, const struct address *,
+    const struct address *targets, size_t n, size_t *bad_r);
+
 struct account_alias {
 	char address[ACCOUNT_ADDRESS_MAX];      /* "@domain" is a catch-all */
 	const char *const *targets;             /* valid during the call */
 	size_t ntargets;
 };
+/* In order of domain, then local-part. */
 enum spool_status account_alias_list(struct spool *,
     int (*each)(void *arg, const struct account_alias *), void *arg);
 

@@ -29,11 +29,14 @@ enum spool_status {
 	SPOOL_NO_DOMAIN,        /* not one of ours */
 	SPOOL_NO_MAILBOX,       /* no such mailbox or alias */
 	SPOOL_NO_ALIAS,
+	SPOOL_NO_POSTMASTER,    /* mail to postmaster or abuse leads nowhere yet: 451 4.3.0 */
 	SPOOL_NO_MESSAGE,       /* no such UID, or deleted meanwhile */
 	SPOOL_DISABLED,         /* the mailbox takes no mail and no logins */
 	SPOOL_EXISTS,
 	SPOOL_IN_USE,           /* a domain that still has users */
 	SPOOL_NOT_LOCAL,        /* an alias target elsewhere: Restante does not forward */
+	SPOOL_BAD_ADDRESS,      /* one that no mailbox or alias of ours can have */
+	SPOOL_BAD_PASSWORD,     /* a new one that cannot be kept: empty, too long, with a NUL */
 	SPOOL_DENIED,           /* login refused; never says why */
 	SPOOL_TOO_MANY,         /* recipients */
 	SPOOL_OVER_QUOTA,
