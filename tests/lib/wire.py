@@ -200,9 +200,12 @@ def unstuffed(wire):
     return out[1:] if out.startswith(b".") else out
 
 
-def stored(octets):
+def stored(octets, by="data"):
     """What a message must be when it is fetched: each bare LF is CRLF now, and it ends in
-    CRLF.  No message at all stays none."""
+    CRLF.  No message at all stays none.  By DATA it is the sender who ends it in CRLF, also
+    behind a bare LF, since the final dot needs one in front; by BDAT nobody does."""
+    if by == "data" and octets and not octets.endswith(b"\r\n"):
+        octets += b"\r\n"
     out = re.sub(rb"(?<!\r)\n", b"\r\n", octets)
     if out and not out.endswith(b"\r\n"):
         out += b"\r\n"
