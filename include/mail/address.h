@@ -16,13 +16,14 @@
 
 /* RFC 5321 4.5.3.1.1 to .3 ask for 64, 255 and 256 at least.  Local-parts
  * longer than 64 occur in reverse-paths that lists and forwarders rewrite, so
- * the limit is that of the path alone.  In octets, without the NUL. */
+ * the limit is that of the path alone: what stands between the brackets, the
+ * route included.  In octets, without the NUL. */
 #define ADDRESS_MAX 510
 #define ADDRESS_DOMAIN_MAX 255
 
 struct address {
 	char text[ADDRESS_MAX + 1];             /* as written, without source route; "" is <> */
-	char local[ADDRESS_MAX + 1];            /* unquoted, case kept */
+	char local[ADDRESS_MAX + 1];            /* unquoted, case kept; may be empty: ""@example.org */
 	char domain[ADDRESS_DOMAIN_MAX + 1];    /* as written; "" for <> and <postmaster> */
 };
 
@@ -33,19 +34,21 @@ enum address_flags {
 
 /* Reads a path, brackets included, at `text`: `<joe@example.org>`,
  * `<@a,@b:joe@example.org>` (the route is ignored, RFC 5321 4.1.1.3).  Blanks before
- * the bracket are tolerated.  *used_r tells how many octets the path took.  Octets of
- * 0x80 and above, controls and NULs are errors.  0, or -1. */
+ * the bracket are tolerated.  *used_r tells how many octets the path took; what
+ * follows the closing bracket is not looked at.  Octets of 0x80 and above, controls and
+ * NULs are errors.  0, or -1 with *out_r in no particular state. */
 int address_parse_path(const char *text, size_t len, unsigned flags, struct address *out_r,
     size_t *used_r);
 
 /* Reads a bare mailbox, `joe@example.org` or `"joe"@example.org`, as an administrator
- * types it: the whole text.  0, or -1. */
+ * types it: the whole text, neither <> nor a lone postmaster.  0, or -1. */
 int address_parse(const char *text, struct address *out_r);
 
 /* A domain name (letters, digits, hyphens, underscores, dots; no literal) in text.  0 or -1. */
 int address_parse_domain(const char *text);
 
-/* Lower-cases ASCII letters of `src` into `dst`, which has room for strlen(src)+1. */
+/* Lower-cases ASCII letters of `src` into `dst`, which has room for strlen(src)+1
+ * and may be `src`. */
 void address_fold(char *dst, const char *src);
 
 /* The domain is an address literal, [192.0.2.1] or [IPv6:2001:db8::1]. */
@@ -55,8 +58,10 @@ bool address_is_literal(const struct address *);
  * none or it stands first.  '\0' as delimiter never occurs. */
 size_t address_base_len(const char *local, char delimiter);
 
-/* Writes local@domain, the local-part quoted where its octets need it.  `dst` has
- * room for 2 * ADDRESS_MAX + 3 octets. */
+/* Writes local@domain, the local-part quoted where the grammar asks for it; without a
+ * domain the local-part alone.  Both are as an address has them, or `local` is a part of
+ * that.  What is written is read back as the same local-part and domain, unless the
+ * quotes take it past ADDRESS_MAX.  `dst` has room for 2 * ADDRESS_MAX + 3 octets. */
 void address_format(char *dst, const char *local, const char *domain);
 
 #endif
