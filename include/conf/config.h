@@ -1,10 +1,10 @@
 /*
  * config - what restante.conf says, read, checked and complete.
  *
- * One table in config.c names every key: its section, type, default as text,
- * bounds, and a sentence.  The parser, `-t`, the example file and the manual are all made from
- * that table.  A configuration never changes once it is loaded: a reload makes
- * another, and a session keeps the one that it began with (reference counted).
+ * One table, in keys.c, names every key: its section, type, default as text, bounds,
+ * and a sentence.  The parser, `-t` and the example file are made from that table.
+ * A configuration never changes once it is loaded: a reload makes another, and a
+ * session keeps the one that it began with (reference counted).
  *
  * Thread: any; the count is atomic.
  */
@@ -27,7 +27,11 @@ struct config_endpoints {
 	size_t n;
 };
 
-enum config_plaintext { CONFIG_PLAINTEXT_NEVER, CONFIG_PLAINTEXT_LOOPBACK, CONFIG_PLAINTEXT_ALWAYS };
+enum config_plaintext {
+	CONFIG_PLAINTEXT_NEVER,
+	CONFIG_PLAINTEXT_LOOPBACK,
+	CONFIG_PLAINTEXT_ALWAYS,
+};
 
 struct config {
 	struct {
@@ -70,9 +74,9 @@ struct config {
 };
 
 /* Reads `file`.  0 with *config_r holding one reference, or -1 with one sentence in err,
- * `FILE:LINE: what is wrong and what would be right` (without :LINE where no
- * line is to blame).  A key of interface.md that this version does not have is refused
- * with "not in this version". */
+ * `FILE:LINE: what is wrong and what would be right` (without :LINE where no line is to
+ * blame).  A key that is planned but not built yet is refused with "not in this version".
+ * Whether a path leads anywhere is not looked at. */
 int config_load(const char *file, struct config **config_r, struct strbuf *err);
 
 struct config *config_ref(struct config *);
@@ -82,11 +86,14 @@ void config_unref(struct config **config);
 /* True when the address (endpoint_octets) is one of `trusted`. */
 bool config_trusts(const struct config *, const uint8_t octets[16]);
 
-/* The names of keys that need a restart (marked *r* in the example) and differ, each followed by
- * a blank; the daemon logs them and goes on with the old values.  0 or -1 (no memory). */
-int config_restart_needed(const struct config *old, const struct config *new, struct strbuf *keys_r);
+/* Adds the keys that differ and need a restart, as `SECTION.KEY`, each followed by a blank;
+ * the daemon logs them and goes on with the old values.  0 or -1 (keys_r is full, or no
+ * memory). */
+int config_restart_needed(
+    const struct config *old, const struct config *new, struct strbuf *keys_r);
 
-/* Writes the example file: every key with its default, commented out, and its sentence. */
+/* Writes the example file: every key with its default, commented out, and its sentence.
+ * 0, or -1 when it could not be written. */
 int config_write_example(FILE *);
 
 #endif

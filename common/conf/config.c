@@ -1,0 +1,248 @@
+/*
+ * config - what restante.conf says, read, checked and complete.
+ *
+ * First the file's keys in their order, then the defaults of those that it left
+ * out, then what must be true of several keys together.  The lines are
+ * remembered until then, so that every complaint can name the one to blame.
+ */
+#include "conf/config.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "common/conf/config_internal.h"
+#include "conf/ini.h"
+
+#define CONFIG_FILE_MAX ((size_t)1 << 20)
+#define CONFIG_HOSTS_FILE "/etc/hosts"
+
+struct loader {
+	const char *file;
+	struct config *config;
+	unsigned *lines; /* owned; by index in the table: where the key was set, or 0 */
+	struct strbuf *err;
+};
+
+static int
+fail(struct loader *l, const char *what)
+{
+	strbuf_addf(l->err, "%s: %s", l->file, what);
+	return -1;
+}
+
+static int
+fail_at(struct loader *l, unsigned line, const char *what)
+{
+	strbuf_addf(l->err, "%s:%u: %s", l->file, line, what);
+	return -1;
+}
+
+static int
+read_file(struct loader *l, struct strbuf *text)
+{
+	char block[4096];
+	size_t n;
+	FILE *in = fopen(l->file, "re");
+
+	if (in == NULL) {
+		strbuf_addf(l->err,
+		    "%s: %s: make it from restante.conf.example, or name another with -c", l->file,
+		    strerrordesc_np(errno));
+		return -1;
+	}
+	while ((n = fread(block, 1, sizeof(block), in)) > 0 && !text->failed)
+		strbuf_add(text, block, n);
+	if (ferror(in) != 0) {
+		strbuf_addf(l->err, "%s: cannot be read: %s", l->file, strerrordesc_np(errno));
+		(void)fclose(in);
+		return -1;
+	}
+	(void)fclose(in);
+	return text->failed ? fail(l, "is larger than 1M, which no configuration is") : 0;
+}
+
+static int
+take_key(void *arg, const char *section, const char *name, const char *value, unsigned line,
+    struct strbuf *err)
+{
+	struct loader *l = arg;
+	const struct config_key *k;
+	unsigned *set;
+
+	if (name == NULL)
+		return config_section_check(section, err);
+	k = config_key_find(section, name, err);
+	if (k == NULL)
+		return -1;
+	set = &l->lines[k - config_keys];
+	if (*set != 0) {
+		strbuf_addf(
+		    err, "%s was set in line %u already: take one of the two out", name, *set);
+		return -1;
+	}
+	*set = line;
+	return config_value_set(l->config, k, value, err);
+}
+
+/* The line in which the key was set, or 0. */
+static unsigned
+line_of(const struct loader *l, const char *section, const char *name)
+{
+	const struct config_key *k = config_key_get(section, name);
+
+	assert(k != NULL);
+	return l->lines[k - config_keys];
+}
+
+static int
+default_hostname(struct loader *l)
+{
+	char *name = config_hostname_default(CONFIG_HOSTS_FILE);
+	struct strbuf why;
+	int rc = 0;
+
+	if (name == NULL)
+		return fail(l, "there is not enough memory");
+	strbuf_init(&why, 200);
+	if (config_hostname_check(name, &why) == -1) {
+		strbuf_addf(l->err,
+		    "%s: hostname is not set in [site], and this machine's own, \"%.64s\", %s",
+		    l->file, name, why.buf);
+		mem_free(&name);
+		rc = -1;
+	}
+	strbuf_release(&why);
+	l->config->site.hostname = name;
+	return rc;
+}
+
+static int
+set_defaults(struct loader *l)
+{
+	struct config *c = l->config;
+	size_t i;
+
+	for (i = 0; i < config_nkeys; i++) {
+		const struct config_key *k = &config_keys[i];
+		const char *value = k->value;
+		struct strbuf why;
+		int rc = 0;
+
+		if (l->lines[i] != 0 || k->type == CONFIG_LATER)
+			continue;
+		if (k->type == CONFIG_HOSTNAME) {
+			if (default_hostname(l) == -1)
+				return -1;
+			continue;
+		}
+		if (k->offset == offsetof(struct config, pop3d.listen_tls) &&
+		    c->tls.certificate != NULL)
+			value = k->example;
+		if (value == NULL)
+			continue;
+		strbuf_init(&why, 200);
+		if (config_value_set(c, k, value, &why) == -1)
+			rc = fail(l, why.buf);
+		strbuf_release(&why);
+		if (rc == -1)
+			return -1;
+	}
+	return 0;
+}
+
+/* What must be true of several keys together. */
+static int
+check_together(struct loader *l)
+{
+	const struct config *c = l->config;
+
+	if (c->tls.certificate != NULL && c->tls.key == NULL)
+		return fail_at(l, line_of(l, "tls", "certificate"),
+		    "certificate is set and key is not: set both, or neither");
+	if (c->tls.certificate == NULL && c->tls.key != NULL)
+		return fail_at(l, line_of(l, "tls", "key"),
+		    "key is set and certificate is not: set both, or neither");
+	if (c->tls.certificate == NULL && c->pop3d.listen_tls.n > 0)
+		return fail_at(l, line_of(l, "pop3d", "listen_tls"),
+		    "listen_tls needs a certificate: set certificate and key in [tls]");
+	return 0;
+}
+
+int
+config_load(const char *file, struct config **config_r, struct strbuf *err)
+{
+	struct loader l = { .file = file, .err = err };
+	struct strbuf text;
+	int rc = -1;
+
+	strbuf_init(&text, CONFIG_FILE_MAX);
+	l.config = mem_array(1, sizeof(*l.config));
+	l.lines = mem_array(config_nkeys, sizeof(*l.lines));
+	if (l.config == NULL || l.lines == NULL) {
+		(void)fail(&l, "there is not enough memory");
+		goto out;
+	}
+	l.config->refs = 1;
+	if (read_file(&l, &text) == -1 ||
+	    ini_read(file, text.buf, text.len, take_key, &l, err) == -1 || set_defaults(&l) == -1 ||
+	    check_together(&l) == -1)
+		goto out;
+	*config_r = l.config;
+	l.config = NULL;
+	rc = 0;
+out:
+	config_unref(&l.config);
+	mem_free(&l.lines);
+	strbuf_release(&text);
+	return rc;
+}
+
+struct config *
+config_ref(struct config *c)
+{
+	__atomic_fetch_add(&c->refs, 1, __ATOMIC_RELAXED);
+	return c;
+}
+
+void
+config_unref(struct config **config)
+{
+	struct config *c = *config;
+	size_t i;
+
+	*config = NULL;
+	if (c == NULL || __atomic_sub_fetch(&c->refs, 1, __ATOMIC_ACQ_REL) > 0)
+		return;
+	for (i = 0; i < config_nkeys; i++)
+		config_value_release(c, &config_keys[i]);
+	mem_free(&c);
+}
+
+bool
+config_trusts(const struct config *c, const uint8_t octets[16])
+{
+	size_t i;
+
+	for (i = 0; i < c->site.ntrusted; i++) {
+		if (network_contains(&c->site.trusted[i], octets))
+			return true;
+	}
+	return false;
+}
+
+int
+config_restart_needed(const struct config *old, const struct config *new, struct strbuf *keys_r)
+{
+	size_t i;
+
+	for (i = 0; i < config_nkeys; i++) {
+		const struct config_key *k = &config_keys[i];
+
+		if (k->restart && !config_value_equal(k, old, new))
+			strbuf_addf(keys_r, "%s.%s ", k->section, k->name);
+	}
+	return keys_r->failed ? -1 : 0;
+}
