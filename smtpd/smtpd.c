@@ -1,0 +1,184 @@
+/*
+ * smtpd - the daemon's hooks.
+ *
+ * A reload makes a new configuration the current one under the mutex; sessions hold a
+ * reference to the one that they began with.  What needs a restart is always taken from
+ * the first.
+ */
+#include "smtpd.h"
+
+#include <string.h>
+#include <sysexits.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "smtp_session.h"
+
+/* The current configuration, with a reference for the caller. */
+static struct config *
+current_config(struct smtpd *d)
+{
+	pthread_mutex_lock(&d->lock);
+	struct config *c = config_ref(d->config);
+
+	pthread_mutex_unlock(&d->lock);
+	return c;
+}
+
+static bool
+trusts(void *arg, const uint8_t address[16])
+{
+	struct config *c = current_config(arg);
+	bool trusted = config_trusts(c, address);
+
+	config_unref(&c);
+	return trusted;
+}
+
+static void
+add_listeners(struct smtpd *d, const struct config_endpoints *endpoints, const char *proto)
+{
+	for (size_t i = 0; i < endpoints->n; i++)
+		d->listen[d->nlisten++] = (struct server_listen){
+			.endpoint = endpoints->list[i],
+			.proto = proto,
+		};
+}
+
+static int
+make_listeners(struct smtpd *d, const struct config *c)
+{
+	d->listen = mem_array(c->smtpd.listen.n + c->smtpd.listen_lmtp.n + 1, sizeof(*d->listen));
+	if (d->listen == NULL)
+		return -1;
+	add_listeners(d, &c->smtpd.listen, "smtp");
+	add_listeners(d, &c->smtpd.listen_lmtp, "lmtp");
+	return 0;
+}
+
+static int
+log_restart_needed(const struct config *old, const struct config *new)
+{
+	struct strbuf keys;
+	int rc;
+
+	strbuf_init(&keys, 4096);
+	rc = config_restart_needed(old, new, &keys);
+	if (rc == 0 && keys.len > 0)
+		log_event(LOG_LEVEL_WARNING, "restart_needed", log_text("keys", keys.buf),
+		    log_text("advice", "these keep their old values until smtpd is restarted"));
+	strbuf_release(&keys);
+	return rc;
+}
+
+int
+smtpd_configure(
+    void *arg, const char *file, bool reload, struct server_options *o_r, struct strbuf *err)
+{
+	struct smtpd *d = arg;
+	struct config *c;
+
+	if (config_load(file, &c, err) != 0)
+		return -1;
+	if (reload ? log_restart_needed(d->first, c) != 0 : make_listeners(d, c) != 0) {
+		strbuf_addstr(err, "out of memory");
+		config_unref(&c);
+		return -1;
+	}
+	if (d->first == NULL)
+		d->first = config_ref(c);
+	log_set_level(c->site.log_level);
+
+	pthread_mutex_lock(&d->lock);
+	struct config *old = d->config;
+
+	d->config = c;
+	pthread_mutex_unlock(&d->lock);
+	config_unref(&old);
+
+	*o_r = (struct server_options){
+		.user = d->first->site.user,
+		.listen = d->listen,
+		.nlisten = d->nlisten,
+		.certificate = c->tls.certificate,
+		.key = c->tls.key,
+		.max_connections = c->smtpd.max_connections,
+		.max_connections_per_ip = c->smtpd.max_connections_per_ip,
+		.timeout_ms = c->smtpd.timeout_s * 1000,
+		.trusts = trusts,
+	};
+	return 0;
+}
+
+static int
+exit_code_for(enum spool_status st)
+{
+	switch (st) {
+	case SPOOL_OK:
+		return EX_OK;
+	case SPOOL_NO_SPOOL:
+		return EX_UNAVAILABLE;
+	case SPOOL_BUSY:
+		return EX_TEMPFAIL;
+	case SPOOL_VERSION:
+	case SPOOL_NETWORK_FS:
+		return EX_CONFIG;
+	case SPOOL_NO_MEMORY:
+		return EX_OSERR;
+	default:
+		return EX_IOERR;
+	}
+}
+
+int
+smtpd_open(void *arg, struct peers *peers, struct strbuf *err)
+{
+	struct smtpd *d = arg;
+	const struct spool_options options = {
+		.dir = d->first->site.spool,
+		.role = SPOOL_SMTPD,
+		.reserve = d->first->spool.reserve,
+	};
+
+	(void)peers;
+	return exit_code_for(spool_open(&options, &d->spool, err));
+}
+
+bool
+smtpd_ready(void *arg)
+{
+	struct smtpd *d = arg;
+
+	return spool_ready(d->spool);
+}
+
+void *
+smtpd_session_new(
+    void *arg, struct session_link *link, const char *proto, const struct session_ops **ops_r)
+{
+	struct smtpd *d = arg;
+	struct config *c = current_config(d);
+	struct smtp_session *s = smtp_session_new(d->spool, c, link, strcmp(proto, "lmtp") == 0);
+
+	config_unref(&c);
+	*ops_r = &smtp_session_ops;
+	return s;
+}
+
+const char *
+smtpd_refusal(const char *proto)
+{
+	(void)proto;
+	return smtp_reply_refusal;
+}
+
+void
+smtpd_close(void *arg)
+{
+	struct smtpd *d = arg;
+
+	spool_close(&d->spool);
+	mem_free(&d->listen);
+	config_unref(&d->config);
+	config_unref(&d->first);
+}
