@@ -1,0 +1,171 @@
+/*
+ * cmd_mail - what lies in a mailbox.
+ *
+ * Listing needs no lock.  Showing and removing take the maildrop's, as a POP3
+ * session does: what is being read then cannot be removed, nor its blocks be given
+ * back.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "command.h"
+#include "mail/dot.h"
+#include "output.h"
+#include "prompt.h"
+#include "spool/maildrop.h"
+
+#define COPY_BLOCK (64u * 1024)
+
+static int
+find_mailbox(struct admin *a, const char *operand, uint64_t *mailbox_r)
+{
+	struct address address;
+	struct account_user user;
+	int code = admin_address(operand, false, &address);
+
+	if (code == EX_OK)
+		code = admin_result(account_user_find(a->spool, &address, &user), operand);
+	if (code == EX_OK)
+		*mailbox_r = user.mailbox;
+	return code;
+}
+
+/* The loaded maildrop of an address, its lock held. */
+static int
+open_maildrop(struct admin *a, const char *operand, struct maildrop **md_r)
+{
+	uint64_t mailbox;
+	enum spool_status st;
+	int code = find_mailbox(a, operand, &mailbox);
+
+	if (code != EX_OK)
+		return code;
+	st = maildrop_lock(a->spool, mailbox, "pop-admin", md_r);
+	if (st != SPOOL_OK)
+		return admin_result(st, operand);
+	st = maildrop_load(*md_r);
+	if (st != SPOOL_OK)
+		maildrop_close(md_r);
+	return admin_result(st, operand);
+}
+
+static int
+add_row(void *arg, const struct maildrop_entry *e)
+{
+	const struct cell cells[] = { cell_text(e->uid), cell_size(e->octets),
+		cell_time(e->received_ms / 1000), cell_time(e->expires_s), cell_text(e->from),
+		cell_text(e->delivered_to) };
+
+	output_row(arg, cells);
+	return 0;
+}
+
+int
+cmd_mail_list(struct admin *a, char **operands, size_t n)
+{
+	static const char *const keys[] = { "uid", "size", "received", "expires", "from",
+		"delivered_to", NULL };
+	struct output *o;
+	uint64_t mailbox;
+	enum spool_status st;
+	int code = find_mailbox(a, operands[0], &mailbox);
+
+	(void)n;
+	if (code != EX_OK)
+		return code;
+	o = output_new(OUTPUT_LISTING, a->json, keys);
+	st = maildrop_list(a->spool, mailbox, add_row, o);
+	if (st != SPOOL_OK) {
+		output_discard(&o);
+		return admin_result(st, operands[0]);
+	}
+	return admin_show(&o);
+}
+
+static int
+write_octets(void *arg, const void *buf, size_t len)
+{
+	(void)arg;
+	return fwrite(buf, 1, len, stdout) == len ? 0 : -1;
+}
+
+/* The message as RETR gives it, its stuffing taken off. */
+static int
+write_message(const struct maildrop_message *m, const char *uid)
+{
+	static const char end[] = ".\r\n";
+	char block[COPY_BLOCK];
+	uint64_t left = m->wire_len - (sizeof(end) - 1), at = m->wire_offset;
+	struct dot dot;
+	int rc;
+
+	dot_init(&dot);
+	rc = write_octets(NULL, m->prefix, m->prefix_len);
+	while (rc == 0 && left > 0) {
+		ssize_t got =
+		    pread(m->fd, block, left < sizeof(block) ? left : sizeof(block), (off_t)at);
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got <= 0)
+			return admin_fail(EX_IOERR, "%s: the message could not be read: %s", uid,
+			    got < 0 ? strerror(errno) : "its file ends too soon");
+		rc = dot_unstuff(&dot, block, (size_t)got, write_octets, NULL);
+		at += (uint64_t)got;
+		left -= (uint64_t)got;
+	}
+	if (rc != 0 || fflush(stdout) != 0)
+		return admin_fail(
+		    EX_IOERR, "standard output could not be written: %s", strerror(errno));
+	return EX_OK;
+}
+
+int
+cmd_mail_show(struct admin *a, char **operands, size_t n)
+{
+	struct maildrop_message *m = NULL;
+	struct maildrop *md;
+	enum spool_status st;
+	size_t i;
+	int code = open_maildrop(a, operands[0], &md);
+
+	(void)n;
+	if (code != EX_OK)
+		return code;
+	st = maildrop_find(md, operands[1], &i);
+	if (st == SPOOL_OK)
+		st = maildrop_open_message(md, i, true, &m);
+	code = st == SPOOL_OK ? write_message(m, operands[1]) : admin_result(st, operands[1]);
+	maildrop_close_message(&m);
+	maildrop_close(&md);
+	return code;
+}
+
+int
+cmd_mail_remove(struct admin *a, char **operands, size_t n)
+{
+	struct maildrop *md;
+	int code;
+
+	if (!prompt_confirm(a->yes, "Remove %zu messages of %s?", n - 1, operands[0]))
+		return EX_TEMPFAIL;
+	code = open_maildrop(a, operands[0], &md);
+	if (code != EX_OK)
+		return code;
+	for (size_t k = 1; code == EX_OK && k < n; k++) {
+		size_t i;
+
+		code = admin_result(maildrop_find(md, operands[k], &i), operands[k]);
+		if (code == EX_OK)
+			maildrop_mark(md, i);
+	}
+	if (code == EX_OK)
+		code = admin_result(maildrop_update(md), operands[0]);
+	maildrop_close(&md);
+	if (code == EX_OK)
+		admin_say(a, "%zu removed", n - 1);
+	return code;
+}

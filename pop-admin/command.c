@@ -1,0 +1,64 @@
+/*
+ * command - the table of commands: dispatch, usage, and what is not built yet.
+ */
+#include "command.h"
+
+#define SOME SIZE_MAX /* any number of operands */
+
+const struct command commands[] = {
+	{"init",     NULL,               cmd_init,          COMMAND_MAKES_SPOOL, 0, 0,    "",
+         "creates the spool and its databases; harmless when they exist"                                                                      },
+
+	{ "domain",  "add",              cmd_domain_add,    0,                   1, 1,    "DOMAIN",              "takes mail for a domain"    },
+	{ "domain",  "remove",           cmd_domain_remove, 0,                   1, 1,    "DOMAIN",
+         "takes no more mail for a domain that has no users"										  },
+	{ "domain",  "list",             cmd_domain_list,   0,                   0, 0,    "",                    "lists the domains"          },
+	{ "domain",  "set",              NULL,              0,                   0, SOME, "",                    ""                           },
+
+	{ "user",    "add",              cmd_user_add,      COMMAND_APOP,        1, 1,    "ADDRESS [--apop]",
+         "creates a mailbox, and its domain when new; --apop keeps the secret that APOP needs"                                                },
+	{ "user",    "list",             cmd_user_list,     COMMAND_SORT,        0, 0,    "[--sort KEY]",
+         "lists the mailboxes by address, used, messages, created, last_login or "
+	    "last_delivery"														   },
+	{ "user",    "show",             cmd_user_show,     0,                   1, 1,    "ADDRESS",             "shows a mailbox"            },
+	{ "user",    "passwd",           cmd_user_passwd,   0,                   1, 1,    "ADDRESS",             "sets a new password"        },
+	{ "user",    "enable",           cmd_user_enable,   0,                   1, 1,    "ADDRESS",
+         "takes its mail and its logins again"												},
+	{ "user",    "disable",          cmd_user_disable,  0,                   1, 1,    "ADDRESS",
+         "refuses its mail and its logins; what is there stays"									       },
+	{ "user",    "remove",           cmd_user_remove,   0,                   1, 1,    "ADDRESS",
+         "removes a mailbox with all its mail"												},
+	{ "user",    "rename",           cmd_user_rename,   0,                   2, 2,    "ADDRESS NEW",
+         "gives a mailbox another address; mail, password and UIDs stay"                                                                      },
+	{ "user",    "quota",            NULL,              0,                   0, SOME, "",                    ""                           },
+	{ "user",    "expire",           NULL,              0,                   0, SOME, "",                    ""                           },
+	{ "user",    "expire-retrieved", NULL,              0,                   0, SOME, "",                    ""                           },
+
+	{ "alias",   "add",              cmd_alias_add,     0,                   2, SOME, "ADDRESS TARGET...",
+         "sends mail for ADDRESS to each TARGET; @DOMAIN as ADDRESS is a catch-all"                                                           },
+	{ "alias",   "remove",           cmd_alias_remove,  0,                   1, SOME, "ADDRESS [TARGET...]",
+         "removes an alias, or some of its targets"											   },
+	{ "alias",   "list",             cmd_alias_list,    0,                   0, 0,    "",                    "lists the aliases"          },
+	{ "alias",   "resolve",          cmd_alias_resolve, 0,                   1, 1,    "ADDRESS",
+         "tells which mailboxes mail to ADDRESS reaches"										      },
+
+	{ "mail",    "list",             cmd_mail_list,     0,                   1, 1,    "ADDRESS",             "lists the mail in a mailbox"},
+	{ "mail",    "show",             cmd_mail_show,     0,                   2, 2,    "ADDRESS UID",         "writes a message out"       },
+	{ "mail",    "remove",           cmd_mail_remove,   0,                   2, SOME, "ADDRESS UID...",      "removes messages"           },
+	{ "mail",    "restore",          NULL,              0,                   0, SOME, "",                    ""                           },
+	{ "mail",    "history",          NULL,              0,                   0, SOME, "",                    ""                           },
+
+	{ "expire",  NULL,               NULL,              0,                   0, SOME, "",                    ""                           },
+	{ "check",   NULL,               NULL,              0,                   0, SOME, "",                    ""                           },
+	{ "reindex", NULL,               NULL,              0,                   0, SOME, "",                    ""                           },
+	{ "backup",  NULL,               NULL,              0,                   0, SOME, "",                    ""                           },
+	{ "restore", NULL,               NULL,              0,                   0, SOME, "",                    ""                           },
+	{ "import",  NULL,               NULL,              0,                   0, SOME, "",                    ""                           },
+	{ "export",  NULL,               NULL,              0,                   0, SOME, "",                    ""                           },
+	{ "status",  NULL,               NULL,              0,                   0, SOME, "",                    ""                           },
+	{ "who",     NULL,               NULL,              0,                   0, SOME, "",                    ""                           },
+	{ "kick",    NULL,               NULL,              0,                   0, SOME, "",                    ""                           },
+	{ "doctor",  NULL,               NULL,              0,                   0, SOME, "",                    ""                           },
+};
+
+const size_t ncommands = sizeof(commands) / sizeof(commands[0]);
