@@ -1,0 +1,168 @@
+/*
+ * pop3_send - a message is already what RETR sends: stuffed, and ended by CRLF.CRLF.  So
+ * ranges of its file go into the queue, and sendfile(2) takes them from the page cache.
+ *
+ * It goes in windows.  Each is looked for in the page cache first, and on a miss a job
+ * reads it, so that no loop waits for a disk, and a client that reads slowly
+ * costs one window at a time.
+ *
+ * A slice holds a reference to the message, which therefore outlives the session when it must.
+ */
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "pop3_send.h"
+
+#define WINDOW (256u * 1024)
+
+/* RFC 1939 3: the line that ends a response of several lines. */
+#define TERMINATOR ".\r\n"
+#define TERMINATOR_LEN 3
+
+/*
+ * A message that is being sent.  References to it are the session's and one for each slice in the
+ * queue; the loop's thread alone counts them.
+ */
+struct pop3_message {
+	unsigned refs;
+	struct maildrop_message *m; /* owned; NULL until it is opened */
+	size_t index;               /* in the maildrop */
+	bool top;
+	bool terminator; /* is not among the octets below */
+	bool warmed;     /* the window at `at` was just read ahead */
+	uint64_t lines;  /* of the body, for TOP */
+	uint64_t at;     /* wire octets queued so far */
+	uint64_t end;    /* and to be queued */
+};
+
+static enum pop3_reply send_windows(struct pop3_session *);
+
+void
+pop3_message_unref(struct pop3_message **message)
+{
+	struct pop3_message *msg = *message;
+
+	*message = NULL;
+	if (msg == NULL || --msg->refs > 0)
+		return;
+	maildrop_close_message(&msg->m);
+	free(msg);
+}
+
+static void
+release_slice(void *arg)
+{
+	struct pop3_message *msg = arg;
+
+	pop3_message_unref(&msg);
+}
+
+static enum spool_status
+work_read_ahead(struct pop3_session *s)
+{
+	const struct pop3_message *msg = s->message;
+	uint64_t left = msg->end - msg->at;
+
+	maildrop_read_ahead(msg->m, msg->at, left < WINDOW ? left : WINDOW);
+	return SPOOL_OK;
+}
+
+static enum pop3_reply
+warmed(struct pop3_session *s)
+{
+	s->message->warmed = true;
+	return send_windows(s);
+}
+
+/* A window that was read ahead is sent even if it has left the page cache again: the disk is
+ * slower than the memory is large, and asking once more could go on for ever. */
+static enum pop3_reply
+send_windows(struct pop3_session *s)
+{
+	struct pop3_message *msg = s->message;
+	struct outq *out = s->link->out;
+
+	while (msg->at < msg->end) {
+		uint64_t left = msg->end - msg->at;
+		uint64_t len = left < WINDOW ? left : WINDOW;
+
+		if (out->pending >= OUTQ_HIGH_WATER) {
+			s->go_on = send_windows;
+			return POP3_DRAIN;
+		}
+		if (!msg->warmed && !maildrop_resident(msg->m, msg->at, len))
+			return pop3_session_work(s, s->pop3d->disk_jobs, work_read_ahead, warmed);
+		msg->warmed = false;
+		msg->refs++;
+		outq_add_file(
+		    out, msg->m->fd, msg->m->wire_offset + msg->at, len, release_slice, msg);
+		msg->at += len;
+	}
+	if (msg->terminator)
+		outq_addstr(out, TERMINATOR);
+	s->mail_end = s->link->out_octets + out->pending;
+	pop3_message_unref(&s->message);
+	return POP3_REPLIED;
+}
+
+/* RFC 1939 11: the octets announced are those of the message without stuffing and terminator. */
+static enum pop3_reply
+begin(struct pop3_session *s)
+{
+	struct pop3_message *msg = s->message;
+	struct outq *out = s->link->out;
+	uint64_t octets = maildrop_octets(s->maildrop, msg->index);
+
+	if (s->status != SPOOL_OK) {
+		pop3_message_unref(&s->message);
+		return pop3_reply_to(s->status);
+	}
+	if (msg->top) {
+		if (msg->lines == 0)
+			msg->end = msg->m->header_len;
+		msg->terminator = msg->end < msg->m->wire_len - TERMINATOR_LEN;
+		s->top++;
+		s->top_octets += msg->m->prefix_len + msg->end;
+		outq_addstr(out, "+OK\r\n");
+	} else {
+		s->retr++;
+		s->retr_octets += octets;
+		outq_addf(out, "+OK %llu octets\r\n", (unsigned long long)octets);
+	}
+	if (!msg->terminator)
+		msg->end = msg->m->wire_len;
+	outq_add(out, msg->m->prefix, msg->m->prefix_len);
+	return send_windows(s);
+}
+
+static enum spool_status
+work_open(struct pop3_session *s)
+{
+	struct pop3_message *msg = s->message;
+	enum spool_status status = SPOOL_OK;
+
+	if (msg->m == NULL)
+		status = maildrop_open_message(s->maildrop, msg->index, true, &msg->m);
+	if (status == SPOOL_OK && msg->top && msg->lines > 0)
+		status = maildrop_top(msg->m, msg->lines, &msg->end);
+	return status;
+}
+
+enum pop3_reply
+pop3_send(struct pop3_session *s, size_t i, bool top, uint64_t lines)
+{
+	struct pop3_message *msg = mem_array(1, sizeof(*msg));
+
+	if (msg == NULL)
+		return POP3_ERR_TEMP;
+	msg->refs = 1;
+	msg->index = i;
+	msg->top = top;
+	msg->lines = lines;
+	s->message = msg;
+	s->status = maildrop_open_message(s->maildrop, i, false, &msg->m);
+	/* Where so many lines of the body end is found by reading them. */
+	if (s->status == SPOOL_WOULD_BLOCK || (s->status == SPOOL_OK && lines > 0))
+		return pop3_session_work(s, s->pop3d->disk_jobs, work_open, begin);
+	return begin(s);
+}

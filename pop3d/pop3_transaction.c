@@ -1,0 +1,184 @@
+/*
+ * pop3_transaction - the commands of the TRANSACTION state, and UPDATE (RFC 1939 5, 6, 7).
+ *
+ * A command that names a message gets one that exists and is not marked: the
+ * dispatcher has checked it.  Listings of any length go out as the queue takes them.
+ */
+#include <stdlib.h>
+
+#include "pop3_send.h"
+#include "pop3_session.h"
+
+/* RFC 1939 5: "+OK", the count, the octets, and nothing else. */
+static enum pop3_reply
+cmd_stat(struct pop3_session *s, const struct pop3_arguments *args)
+{
+	(void)args;
+	outq_addf(s->link->out, "+OK %zu %llu\r\n", maildrop_live_count(s->maildrop),
+	    (unsigned long long)maildrop_live_octets(s->maildrop));
+	return POP3_REPLIED;
+}
+
+/* RFC 1939 5, 7: a scan listing, or a unique-id listing with nothing behind the id. */
+static void
+add_listing(struct pop3_session *s, const char *before, size_t i)
+{
+	char uid[MAILDROP_UID_MAX + 1];
+
+	if (s->uidl) {
+		maildrop_uid(s->maildrop, i, uid);
+		outq_addf(s->link->out, "%s%zu %s\r\n", before, i + 1, uid);
+	} else {
+		outq_addf(s->link->out, "%s%zu %llu\r\n", before, i + 1,
+		    (unsigned long long)maildrop_octets(s->maildrop, i));
+	}
+}
+
+static enum pop3_reply
+go_on_listing(struct pop3_session *s)
+{
+	struct outq *out = s->link->out;
+
+	for (; s->next < maildrop_count(s->maildrop); s->next++) {
+		if (out->pending >= OUTQ_HIGH_WATER) {
+			s->go_on = go_on_listing;
+			return POP3_DRAIN;
+		}
+		if (!maildrop_marked(s->maildrop, s->next))
+			add_listing(s, "", s->next);
+	}
+	outq_addstr(out, ".\r\n");
+	return POP3_REPLIED;
+}
+
+static enum pop3_reply
+list(struct pop3_session *s, const struct pop3_arguments *args, bool uidl)
+{
+	s->uidl = uidl;
+	if (args->has_message) {
+		add_listing(s, "+OK ", args->message);
+		return POP3_REPLIED;
+	}
+	outq_addf(s->link->out, "+OK %zu messages\r\n", maildrop_live_count(s->maildrop));
+	s->next = 0;
+	return go_on_listing(s);
+}
+
+static enum pop3_reply
+cmd_list(struct pop3_session *s, const struct pop3_arguments *args)
+{
+	return list(s, args, false);
+}
+
+static enum pop3_reply
+cmd_uidl(struct pop3_session *s, const struct pop3_arguments *args)
+{
+	return list(s, args, true);
+}
+
+static enum pop3_reply
+cmd_retr(struct pop3_session *s, const struct pop3_arguments *args)
+{
+	return pop3_send(s, args->message, false, 0);
+}
+
+static enum pop3_reply
+cmd_top(struct pop3_session *s, const struct pop3_arguments *args)
+{
+	return pop3_send(s, args->message, true, args->count);
+}
+
+static enum pop3_reply
+cmd_dele(struct pop3_session *s, const struct pop3_arguments *args)
+{
+	maildrop_mark(s->maildrop, args->message);
+	return POP3_OK_MARKED;
+}
+
+static enum pop3_reply
+cmd_noop(struct pop3_session *s, const struct pop3_arguments *args)
+{
+	(void)s;
+	(void)args;
+	return POP3_OK_NOOP;
+}
+
+static enum pop3_reply
+cmd_rset(struct pop3_session *s, const struct pop3_arguments *args)
+{
+	(void)args;
+	maildrop_unmark_all(s->maildrop);
+	return POP3_OK_RESET;
+}
+
+/* --- UPDATE --- */
+
+static enum spool_status
+work_update(struct pop3_session *s)
+{
+	return maildrop_update(s->maildrop);
+}
+
+/* RFC 1939 6: the lock is given back whether or not the removal succeeded, and before the client
+ * could learn of it and log in again. */
+static enum pop3_reply
+updated(struct pop3_session *s)
+{
+	uint64_t marked = maildrop_count(s->maildrop) - maildrop_live_count(s->maildrop);
+
+	maildrop_close(&s->maildrop);
+	if (s->status == SPOOL_OK) {
+		s->removed = marked;
+		s->end = "quit";
+		return POP3_OK_REMOVED;
+	}
+	s->end = "not removed";
+	return s->status == SPOOL_UNKNOWN ? POP3_DROP : POP3_ERR_NOT_REMOVED;
+}
+
+static enum pop3_reply
+begin_update(struct pop3_session *s)
+{
+	if (s->link->peer_gone && s->blind) {
+		s->end = "not removed";
+		return POP3_DROP;
+	}
+	return pop3_session_work(s, s->pop3d->disk_jobs, work_update, updated);
+}
+
+/*
+ * RFC 1939 6.  The pages of a message that the kernel still has to send must not change, and
+ * removing gives its blocks back: so every octet is acknowledged first.  A client that goes away
+ * meanwhile has said QUIT, and what it marked is removed; but not when it said so
+ * before a message had left for it, since then it cannot know that it has it.
+ */
+static enum pop3_reply
+cmd_quit(struct pop3_session *s, const struct pop3_arguments *args)
+{
+	(void)args;
+	if (maildrop_live_count(s->maildrop) == maildrop_count(s->maildrop)) {
+		maildrop_close(&s->maildrop);
+		s->end = "quit";
+		return POP3_OK_GOODBYE;
+	}
+	pop3_session_enter(s, POP3_UPDATE);
+	s->blind = s->link->out_octets < s->mail_end;
+	s->go_on = begin_update;
+	return POP3_ACKED;
+}
+
+/* clang-format off */
+const struct pop3_command pop3_transaction_commands[] = {
+	{ "STAT", cmd_stat,  POP3_ARG_NONE },           /* RFC 1939 5 */
+	{ "LIST", cmd_list,  POP3_ARG_MAY_MESSAGE },
+	{ "RETR", cmd_retr,  POP3_ARG_MESSAGE },
+	{ "DELE", cmd_dele,  POP3_ARG_MESSAGE },
+	{ "NOOP", cmd_noop,  POP3_ARG_NONE },
+	{ "RSET", cmd_rset,  POP3_ARG_NONE },
+	{ "QUIT", cmd_quit,  POP3_ARG_NONE },           /* RFC 1939 6 */
+	{ "TOP",  cmd_top,   POP3_ARG_MESSAGE_COUNT },  /* RFC 1939 7 */
+	{ "UIDL", cmd_uidl,  POP3_ARG_MAY_MESSAGE },
+	{ "CAPA", pop3_capa, POP3_ARG_NONE },           /* RFC 2449 5 */
+	{ NULL,   NULL,      POP3_ARG_NONE },
+};
+/* clang-format on */
