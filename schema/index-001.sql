@@ -79,6 +79,8 @@ CREATE TABLE segment (
 	mark    INTEGER NOT NULL,               -- blocks before this one are indexed
 	live    INTEGER NOT NULL                -- messages that somebody holds
 );
+CREATE INDEX segment_unfinished ON segment (number) WHERE state <> 1;
+CREATE INDEX segment_empty ON segment (number) WHERE live = 0;
 
 -- Records that nobody holds any more and whose blocks are still allocated.
 CREATE TABLE garbage (

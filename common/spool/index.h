@@ -1,14 +1,17 @@
 /*
  * index - SQLite as this floor uses it.  Private to common/spool.
  *
- * Readers: a connection is borrowed for one short read transaction and given back; it is
- * never held across anything that waits for a network or a person.
+ * Readers: a connection is borrowed for one short read transaction and given back; it
+ * is never held across anything that waits for a network or a person.
  *
- * Writers: one connection in each process.  index_write_begin() takes, in this order, the
- * process's mutex, the turnstile and the writer's OFD bytes (docs/spool.md, "The writer's lock"), and BEGIN IMMEDIATE; the
- * end gives them back.  The holder does no terminal output and waits for no client.
+ * Writers: one connection in each process.  index_write_begin() takes, in this order,
+ * the process's turn, the turnstile and the writer's OFD byte (docs/spool.md, "The
+ * writer's lock"), and BEGIN IMMEDIATE; the end gives them back.  The holder does no
+ * terminal output and waits for no client.
  *
- * The WAL is never checkpointed by a commit: the janitor does that.
+ * The log (WAL) of the main database is never checkpointed by a commit: the janitor
+ * does that.  Nor does a commit sync it: what need not survive alone is brought back from
+ * the segments, and what somebody is told is synced after the lock was given back.
  *
  * Thread: any; a connection is one thread's from begin to end.
  */
@@ -18,38 +21,76 @@
 #include <sqlite3.h>
 #include <stdbool.h>
 
+#include "disk.h"
 #include "spool/spool.h"
 
 /* A connection with the statements prepared on it so far. */
 struct index_conn;
+/* A database: its readers, its writer, its log. */
+struct index_store;
 
 enum index_db { INDEX_MAIN, INDEX_SECRETS };
 
-/* Begins a read transaction.  SPOOL_OK, SPOOL_IO, SPOOL_NO_MEMORY.  *c_r goes back with index_read_end(). */
+/* Begins a read transaction.  SPOOL_OK, SPOOL_IO, SPOOL_NO_MEMORY.  *c_r goes back with
+ * index_read_end(); NULL is harmless there. */
 enum spool_status index_read_begin(struct spool *, enum index_db, struct index_conn **c_r);
 void index_read_end(struct spool *, struct index_conn **);
 
-/* Begins a write transaction.  Blocks until the writer's lock is had.  `what` names the holder in the
- * log when it keeps the lock for more than a second ("update").
- * INDEX_SECRETS has no OFD lock of its own: SQLite's and its mutex do, since only pop-admin writes it. */
+/* Begins a write transaction.  Blocks until the writer's lock is had.  `what` names the
+ * holder in the log when it keeps the lock for more than a second ("update"); a static text.
+ * INDEX_SECRETS has no OFD lock of its own: SQLite's and a mutex do, since only pop-admin
+ * writes it, and each of its commits is synced. */
 enum spool_status index_write_begin(struct spool *, enum index_db, const char *what,
     struct index_conn **c_r);
-/* COMMIT, then the lock is given back; with `durable` the WAL is synced after that, and what comes
- * back as SPOOL_OK is on disk.  On a failure nothing happened, but for a failed
- * sync: then it is SPOOL_UNKNOWN, and writing stops until the janitor has mended the WAL. */
+/* COMMIT, then the lock is given back; with `durable` the log is synced after that, and what
+ * comes back as SPOOL_OK is on disk.  SPOOL_UNKNOWN when it could not be made sure whether
+ * the transaction will be there after a power cut (a failed sync, or a failed COMMIT that
+ * could not be buried): writing stops then until the janitor has mended the log.  After any
+ * other failure nothing happened, a restart included. */
 enum spool_status index_write_commit(struct spool *, struct index_conn **, bool durable);
 /* ROLLBACK; NULL is harmless. */
 void index_write_abandon(struct spool *, struct index_conn **);
 
-/* The prepared statement for `sql`, a static text that is also its key: reset, bindings cleared.  NULL with a log
- * line when it cannot be prepared. */
+/* The prepared statement for `sql`, a static text that is also its key: reset, bindings
+ * cleared.  NULL with a log line when it cannot be prepared; index_run() and index_step()
+ * take that NULL and say SPOOL_IO. */
 sqlite3_stmt *index_stmt(struct index_conn *, const char *sql);
 
-/* Steps a statement that returns no row and resets it. */
+/* Steps a statement that returns no row and resets it.  SPOOL_OK; SPOOL_EXISTS, not logged, where a
+ * UNIQUE or PRIMARY KEY speaks against it; SPOOL_NO_SPACE, SPOOL_NO_MEMORY, SPOOL_DAMAGED, SPOOL_IO. */
 enum spool_status index_run(struct index_conn *, sqlite3_stmt *);
-/* Steps: SPOOL_OK with *row_r telling whether there is a row. */
+/* Steps: SPOOL_OK with *row_r telling whether there is a row.  Without one it is reset. */
 enum spool_status index_step(struct index_conn *, sqlite3_stmt *, bool *row_r);
 
 sqlite3 *index_db(struct index_conn *);
+
+/* --- for spool.c, the janitor and recovery --- */
+
+/* Makes folder and database where they are missing and brings the schema up to date.  In
+ * err a sentence. */
+enum spool_status index_create(const struct disk_ops *, const char *spool_dir, int spool_fd,
+    enum index_db, struct strbuf *err);
+/* SPOOL_NO_SPOOL, SPOOL_VERSION and others, with a sentence in err. */
+enum spool_status index_open(struct spool *, enum index_db, struct index_store **store_r,
+    struct strbuf *err);
+/* NULL is harmless.  Nothing may be borrowed. */
+void index_close(struct index_store **);
+
+/* The log of the main database on disk: what was committed before the call survives.  Those who
+ * ask at once share one sync.  SPOOL_OK or SPOOL_UNKNOWN, after which nothing can
+ * be written until index_mend(). */
+enum spool_status index_sync(struct spool *);
+
+/* Frames in the log when this process last committed. */
+unsigned index_frames(struct spool *);
+/* A log of so many frames wakes the janitor. */
+#define INDEX_FRAMES_MANY 1000
+
+/* Syncs the log without the writer's lock, then moves what it can of it into the database with it. */
+enum spool_status index_checkpoint(struct spool *);
+/* Writing has stopped after a failed sync. */
+bool index_broken(struct spool *);
+/* Empties the log into the database and opens everything anew; then writing goes on. */
+enum spool_status index_mend(struct spool *);
 
 #endif

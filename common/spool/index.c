@@ -1,0 +1,372 @@
+/*
+ * index - connections, statements and transactions.
+ *
+ * A store keeps its idle readers in a list and its one writer, which is opened
+ * first and closed last: while it is open no stranger's sqlite3 shell is the last to
+ * close the database, so the log keeps its name and our descriptor of it stays true.
+ *
+ * What happens to the log is in index_log.c.
+ */
+#include "index_internal.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "janitor.h"
+
+/* Readers that are kept open while nobody uses them. */
+#define IDLE_MAX 16
+/* Only a stranger with an sqlite3 shell is waited for this way. */
+#define BUSY_TIMEOUT_MS 10000
+/* The holder of the writer's lock is named in the log after this. */
+#define HELD_LONG_MS 1000
+
+enum spool_status
+index_failed(struct index_conn *c, const char *what, int rc)
+{
+	enum spool_status st = SPOOL_IO;
+	const char *advice = "look at the disk and at the kernel's log";
+
+	switch (rc & 0xff) {
+	case SQLITE_NOMEM:
+		st = SPOOL_NO_MEMORY;
+		advice = "give the daemon more memory";
+		break;
+	case SQLITE_FULL:
+		st = SPOOL_NO_SPACE;
+		advice = "make room on the spool's file system";
+		break;
+	case SQLITE_CORRUPT:
+	case SQLITE_NOTADB:
+		st = SPOOL_DAMAGED;
+		advice = "stop the daemons and look at the disk before anything else";
+		break;
+	case SQLITE_BUSY:
+		advice = "another program has locked the database: end it";
+		break;
+	}
+	log_event(LOG_LEVEL_ERROR, "index_failed", log_text("path", c->store->path),
+	    log_text("doing", what), log_text("error", sqlite3_errmsg(c->db)),
+	    log_num("code", (uint64_t)sqlite3_extended_errcode(c->db)), log_text("advice", advice));
+	return st;
+}
+
+void
+index_conn_close(struct index_conn *c)
+{
+	if (c == NULL)
+		return;
+	for (size_t i = 0; i < c->nstmts; i++)
+		sqlite3_finalize(c->stmts[i].stmt);
+	free(c->stmts);
+	sqlite3_close(c->db);
+	free(c);
+}
+
+static int
+on_commit(void *arg, sqlite3 *db, const char *name, int frames)
+{
+	struct index_store *s = arg;
+
+	(void)db;
+	(void)name;
+	atomic_store(&s->frames, (unsigned)frames);
+	if (frames >= INDEX_FRAMES_MANY)
+		janitor_wake(s->spool);
+	return SQLITE_OK;
+}
+
+static int
+conn_setup(struct index_conn *c, bool writer)
+{
+	bool main_db = c->store->which == INDEX_MAIN;
+	int on = 1, rc;
+
+	sqlite3_extended_result_codes(c->db, 1);
+	sqlite3_busy_timeout(c->db, BUSY_TIMEOUT_MS);
+	rc = sqlite3_exec(c->db,
+	    "PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF; PRAGMA mmap_size = 0;"
+	    "PRAGMA temp_store = MEMORY; PRAGMA journal_size_limit = 67108864;",
+	    NULL, NULL, NULL);
+	if (rc == SQLITE_OK)
+		rc = sqlite3_exec(c->db,
+		    writer ? "PRAGMA cache_size = -8192"
+			   : "PRAGMA cache_size = -1024;"
+			     "PRAGMA query_only = ON",
+		    NULL, NULL, NULL);
+	if (rc == SQLITE_OK)
+		rc = sqlite3_exec(c->db,
+		    main_db ? "PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 0"
+			    : "PRAGMA synchronous = FULL",
+		    NULL, NULL, NULL);
+	if (rc == SQLITE_OK)
+		rc = sqlite3_file_control(c->db, "main", SQLITE_FCNTL_PERSIST_WAL, &on);
+	if (rc == SQLITE_OK && main_db) {
+		rc = sqlite3_db_config(c->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+		if (writer && c->store->spool != NULL)
+			sqlite3_wal_hook(c->db, on_commit, c->store);
+	}
+	return rc;
+}
+
+enum spool_status
+index_conn_open(struct index_store *s, bool writer, struct index_conn **c_r)
+{
+	struct index_conn *c = mem_array(1, sizeof(*c));
+	enum spool_status st;
+	int rc;
+
+	*c_r = NULL;
+	if (c == NULL)
+		return SPOOL_NO_MEMORY;
+	c->store = s;
+	c->generation = s->generation;
+	rc = sqlite3_open_v2(s->path, &c->db,
+	    SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE, NULL);
+	if (rc == SQLITE_OK)
+		rc = conn_setup(c, writer);
+	if (rc == SQLITE_OK) {
+		*c_r = c;
+		return SPOOL_OK;
+	}
+	if (c->db == NULL)
+		st = SPOOL_NO_MEMORY;
+	else
+		st = index_failed(c, "open", rc);
+	index_conn_close(c);
+	return st;
+}
+
+sqlite3 *
+index_db(struct index_conn *c)
+{
+	return c->db;
+}
+
+sqlite3_stmt *
+index_stmt(struct index_conn *c, const char *sql)
+{
+	sqlite3_stmt *stmt = NULL;
+	int rc;
+
+	for (size_t i = 0; i < c->nstmts; i++)
+		if (c->stmts[i].sql == sql) {
+			sqlite3_reset(c->stmts[i].stmt);
+			sqlite3_clear_bindings(c->stmts[i].stmt);
+			return c->stmts[i].stmt;
+		}
+	if (mem_grow(&c->stmts, &c->cap, c->nstmts + 1, sizeof(*c->stmts)) != 0)
+		return NULL;
+	rc = sqlite3_prepare_v3(c->db, sql, -1, SQLITE_PREPARE_PERSISTENT, &stmt, NULL);
+	if (rc != SQLITE_OK) {
+		index_failed(c, sql, rc);
+		return NULL;
+	}
+	c->stmts[c->nstmts].sql = sql;
+	c->stmts[c->nstmts++].stmt = stmt;
+	return stmt;
+}
+
+enum spool_status
+index_step(struct index_conn *c, sqlite3_stmt *stmt, bool *row_r)
+{
+	enum spool_status st = SPOOL_OK;
+	int rc;
+
+	*row_r = false;
+	if (stmt == NULL)
+		return SPOOL_IO;
+	rc = sqlite3_step(stmt);
+	if (rc == SQLITE_ROW) {
+		*row_r = true;
+		return SPOOL_OK;
+	}
+	if (rc == SQLITE_CONSTRAINT_UNIQUE || rc == SQLITE_CONSTRAINT_PRIMARYKEY)
+		st = SPOOL_EXISTS;
+	else if (rc != SQLITE_DONE)
+		st = index_failed(c, sqlite3_sql(stmt), rc);
+	sqlite3_reset(stmt);
+	return st;
+}
+
+enum spool_status
+index_run(struct index_conn *c, sqlite3_stmt *stmt)
+{
+	enum spool_status st;
+	bool row;
+
+	st = index_step(c, stmt, &row);
+	if (row)
+		sqlite3_reset(stmt);
+	return st;
+}
+
+void
+index_reset_all(struct index_conn *c)
+{
+	for (size_t i = 0; i < c->nstmts; i++)
+		sqlite3_reset(c->stmts[i].stmt);
+}
+
+static struct index_store *
+store_of(struct spool *sp, enum index_db which)
+{
+	struct index_store *s = which == INDEX_MAIN ? sp->index : sp->secrets;
+
+	/* smtpd has no secrets. */
+	assert(s != NULL);
+	return s;
+}
+
+enum spool_status
+index_read_begin(struct spool *sp, enum index_db which, struct index_conn **c_r)
+{
+	struct index_store *s = store_of(sp, which);
+	enum spool_status st = SPOOL_OK;
+	struct index_conn *c;
+
+	pthread_mutex_lock(&s->mutex);
+	c = s->idle;
+	if (c != NULL) {
+		s->idle = c->next;
+		s->nidle--;
+	}
+	pthread_mutex_unlock(&s->mutex);
+	if (c == NULL)
+		st = index_conn_open(s, false, &c);
+	if (st == SPOOL_OK)
+		st = index_run(c, index_stmt(c, "BEGIN"));
+	if (st != SPOOL_OK) {
+		index_conn_close(c);
+		c = NULL;
+	}
+	*c_r = c;
+	return st;
+}
+
+void
+index_read_end(struct spool *sp, struct index_conn **cp)
+{
+	struct index_conn *c = *cp;
+
+	(void)sp;
+	if (c == NULL)
+		return;
+	*cp = NULL;
+	index_reset_all(c);
+	if (index_run(c, index_stmt(c, "COMMIT")) != SPOOL_OK) {
+		index_conn_close(c);
+		return;
+	}
+	struct index_store *s = c->store;
+	pthread_mutex_lock(&s->mutex);
+	if (s->nidle < IDLE_MAX && c->generation == s->generation) {
+		c->next = s->idle;
+		s->idle = c;
+		s->nidle++;
+		c = NULL;
+	}
+	pthread_mutex_unlock(&s->mutex);
+	index_conn_close(c);
+}
+
+/* The writer's lock, without a transaction. */
+enum spool_status
+index_writer_take(struct index_store *s, const char *what)
+{
+	if (s->which == INDEX_SECRETS)
+		pthread_mutex_lock(&s->write_mutex);
+	else if (lock_writer(&s->spool->locks) != 0)
+		return spool_failed("lock_failed", "locks/writer", errno);
+	s->held_by = what;
+	s->held_since_ms = clock_mono_ms();
+	return SPOOL_OK;
+}
+
+void
+index_writer_give(struct index_store *s)
+{
+	uint64_t held_ms = clock_mono_ms() - s->held_since_ms;
+	const char *held_by = s->held_by;
+
+	if (s->which == INDEX_SECRETS)
+		pthread_mutex_unlock(&s->write_mutex);
+	else
+		lock_writer_release(&s->spool->locks);
+	if (held_ms >= HELD_LONG_MS)
+		log_event(LOG_LEVEL_WARNING, "writer_held_long", log_text("holder", held_by),
+		    log_num("held_ms", held_ms),
+		    log_text("advice", "deliveries waited for this: is the disk slow?"));
+}
+
+enum spool_status
+index_write_begin(struct spool *sp, enum index_db which, const char *what, struct index_conn **c_r)
+{
+	struct index_store *s = store_of(sp, which);
+	enum spool_status st;
+
+	*c_r = NULL;
+	st = index_writer_take(s, what);
+	if (st != SPOOL_OK)
+		return st;
+	/* Asked under the lock: mending exchanges the writer. */
+	if (atomic_load(&s->broken))
+		st = SPOOL_IO;
+	if (st == SPOOL_OK)
+		st = index_run(s->writer, index_stmt(s->writer, "BEGIN IMMEDIATE"));
+	if (st != SPOOL_OK) {
+		index_writer_give(s);
+		return st;
+	}
+	*c_r = s->writer;
+	return SPOOL_OK;
+}
+
+/* SQLite rolls back by itself after some failures. */
+void
+index_rollback(struct index_conn *c)
+{
+	index_reset_all(c);
+	if (!sqlite3_get_autocommit(c->db))
+		index_run(c, index_stmt(c, "ROLLBACK"));
+}
+
+enum spool_status
+index_write_commit(struct spool *sp, struct index_conn **cp, bool durable)
+{
+	struct index_conn *c = *cp;
+	struct index_store *s = c->store;
+	enum spool_status st;
+
+	*cp = NULL;
+	index_reset_all(c);
+	st = index_run(c, index_stmt(c, "COMMIT"));
+	if (st != SPOOL_OK) {
+		index_rollback(c);
+		if (index_bury(c) != SPOOL_OK)
+			st = SPOOL_UNKNOWN;
+	}
+	index_writer_give(s);
+	/* Each commit of the secrets was synced by SQLite. */
+	if (st == SPOOL_OK && durable && s->which == INDEX_MAIN)
+		st = index_sync(sp);
+	return st;
+}
+
+void
+index_write_abandon(struct spool *sp, struct index_conn **cp)
+{
+	struct index_conn *c = *cp;
+
+	(void)sp;
+	if (c == NULL)
+		return;
+	*cp = NULL;
+	index_rollback(c);
+	index_writer_give(c->store);
+}

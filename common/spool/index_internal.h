@@ -1,0 +1,69 @@
+/*
+ * index_internal - what index.c, index_log.c and index_schema.c share.
+ */
+#ifndef SPOOL_INDEX_INTERNAL_H
+#define SPOOL_INDEX_INTERNAL_H
+
+#include <errno.h>
+#include <stdatomic.h>
+
+#include "index.h"
+#include "spool_internal.h"
+
+struct index_stmt_slot {
+	const char *sql;                /* static; compared as a pointer */
+	sqlite3_stmt *stmt;             /* owned */
+};
+
+struct index_conn {
+	struct index_store *store;      /* borrowed */
+	sqlite3 *db;                    /* owned */
+	struct index_stmt_slot *stmts;  /* owned */
+	size_t nstmts, cap;
+	unsigned generation;            /* the store's when it was opened */
+	struct index_conn *next;        /* in store.idle */
+};
+
+struct index_store {
+	struct spool *spool;            /* borrowed; NULL while a spool is created */
+	enum index_db which;
+	char *path;                     /* owned */
+
+	pthread_mutex_t mutex;          /* guards what follows, down to `generation` */
+	struct index_conn *idle;        /* owned readers */
+	size_t nidle;
+	atomic_uint generation;         /* readers of an older one are closed when they come back */
+
+	pthread_mutex_t write_mutex;    /* the secrets' writer */
+	struct index_conn *writer;      /* owned; guarded by the writer's lock, as the two below */
+	const char *held_by;
+	uint64_t held_since_ms;
+
+	/* The log of the main database. */
+	atomic_uint frames;
+	atomic_bool broken;
+	pthread_mutex_t log_mutex;      /* guards what follows */
+	pthread_cond_t log_synced;
+	int log_fd;                     /* owned; exchanged while nobody syncs */
+	bool syncing;
+	uint64_t asked;                 /* syncs asked for so far */
+	uint64_t done;                  /* of these, on disk */
+	uint64_t failed;                /* of these, up to here not */
+};
+
+enum spool_status index_conn_open(struct index_store *, bool writer, struct index_conn **c_r);
+void index_conn_close(struct index_conn *);
+/* Logs what SQLite says about `what`; the status that it means. */
+enum spool_status index_failed(struct index_conn *, const char *what, int rc);
+void index_reset_all(struct index_conn *);
+void index_rollback(struct index_conn *);
+/* The writer's lock, without a transaction. */
+enum spool_status index_writer_take(struct index_store *, const char *what);
+void index_writer_give(struct index_store *);
+
+/* index_log.c: opens our descriptor of the log and makes its name durable. */
+enum spool_status index_log_open(struct index_store *);
+/* After a COMMIT that failed: makes sure that none of it can come back.  With the writer's lock. */
+enum spool_status index_bury(struct index_conn *);
+
+#endif

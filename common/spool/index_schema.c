@@ -1,0 +1,243 @@
+/*
+ * index_schema - creating databases and bringing older ones up to date.
+ *
+ * The steps are the files in schema/, built in.  PRAGMA user_version counts those that
+ * were taken; a step and its count are one transaction.
+ */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "index_internal.h"
+#include "schema_steps.h"
+
+static const struct {
+	const char *dir, *file;
+	const char *const *steps;
+	int nsteps;
+} databases[] = {
+	[INDEX_MAIN] = {"index",    "index.db",   index_steps,
+			sizeof(index_steps) / sizeof(*index_steps)    },
+	[INDEX_SECRETS] = { "secrets", "secrets.db", secrets_steps,
+			sizeof(secrets_steps) / sizeof(*secrets_steps)},
+};
+
+static enum spool_status
+read_number(struct index_conn *c, const char *sql, int *n_r)
+{
+	sqlite3_stmt *stmt = index_stmt(c, sql);
+	enum spool_status st;
+	bool row;
+
+	st = index_step(c, stmt, &row);
+	if (st == SPOOL_OK && row) {
+		*n_r = sqlite3_column_int(stmt, 0);
+		sqlite3_reset(stmt);
+	}
+	return st;
+}
+
+/* One step, unless somebody else has taken it meanwhile. */
+static enum spool_status
+take_step(struct index_conn *c, int step)
+{
+	const char *sql = databases[c->store->which].steps[step];
+	enum spool_status st;
+	char count[64];
+	int version = step, rc = SQLITE_OK;
+
+	st = index_run(c, index_stmt(c, "BEGIN IMMEDIATE"));
+	if (st != SPOOL_OK)
+		return st;
+	st = read_number(c, "PRAGMA user_version", &version);
+	if (st == SPOOL_OK && version == step) {
+		snprintf(count, sizeof(count), "PRAGMA user_version = %d", step + 1);
+		rc = sqlite3_exec(c->db, sql, NULL, NULL, NULL);
+		if (rc == SQLITE_OK)
+			rc = sqlite3_exec(c->db, count, NULL, NULL, NULL);
+		if (rc != SQLITE_OK)
+			st = index_failed(c, "schema", rc);
+	}
+	if (st == SPOOL_OK)
+		st = index_run(c, index_stmt(c, "COMMIT"));
+	if (st != SPOOL_OK)
+		index_rollback(c);
+	return st;
+}
+
+static enum spool_status
+take_steps(struct index_conn *c, int version)
+{
+	enum spool_status st = SPOOL_OK;
+
+	for (; st == SPOOL_OK && version < databases[c->store->which].nsteps; version++)
+		st = take_step(c, version);
+	return st;
+}
+
+static struct index_store *
+store_new(const char *spool_dir, enum index_db which)
+{
+	struct index_store *s = mem_array(1, sizeof(*s));
+	size_t len = strlen(spool_dir) + 64;
+
+	if (s == NULL)
+		return NULL;
+	s->path = mem_array(1, len);
+	if (s->path == NULL) {
+		free(s);
+		return NULL;
+	}
+	snprintf(s->path, len, "%s/%s/%s", spool_dir, databases[which].dir, databases[which].file);
+	s->which = which;
+	s->log_fd = -1;
+	pthread_mutex_init(&s->mutex, NULL);
+	pthread_mutex_init(&s->write_mutex, NULL);
+	pthread_mutex_init(&s->log_mutex, NULL);
+	pthread_cond_init(&s->log_synced, NULL);
+	return s;
+}
+
+void
+index_close(struct index_store **sp)
+{
+	struct index_store *s = *sp;
+	struct index_conn *next;
+
+	if (s == NULL)
+		return;
+	for (struct index_conn *c = s->idle; c != NULL; c = next) {
+		next = c->next;
+		index_conn_close(c);
+	}
+	index_conn_close(s->writer);
+	if (s->log_fd >= 0)
+		close(s->log_fd);
+	pthread_cond_destroy(&s->log_synced);
+	pthread_mutex_destroy(&s->log_mutex);
+	pthread_mutex_destroy(&s->write_mutex);
+	pthread_mutex_destroy(&s->mutex);
+	free(s->path);
+	mem_free(sp);
+}
+
+/* The folder, and an empty file of our mode: SQLite would let others read it. */
+static int
+make_file(const struct disk_ops *ops, int spool_fd, enum index_db which, int *dir_r)
+{
+	int fd;
+
+	if (disk_mkdir(ops, spool_fd, databases[which].dir) != 0)
+		return -1;
+	*dir_r = openat(spool_fd, databases[which].dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (*dir_r < 0)
+		return -1;
+	fd = disk_open(ops, *dir_r, databases[which].file, true);
+	if (fd < 0)
+		return errno == EEXIST ? 0 : -1;
+	return close(fd);
+}
+
+/* On disk when it returns: in the database itself, so that an empty log is no loss. */
+static enum spool_status
+fill(struct index_conn *c)
+{
+	enum spool_status st;
+	int version = 0, rc;
+
+	rc = sqlite3_exec(c->db, "PRAGMA journal_mode = WAL", NULL, NULL, NULL);
+	st = rc == SQLITE_OK ? read_number(c, "PRAGMA user_version", &version)
+	                     : index_failed(c, "journal_mode", rc);
+	if (st == SPOOL_OK && version < databases[c->store->which].nsteps) {
+		st = take_steps(c, version);
+		rc = st != SPOOL_OK ? SQLITE_OK
+		                    : sqlite3_wal_checkpoint_v2(
+					  c->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+		if (rc != SQLITE_OK)
+			st = index_failed(c, "checkpoint", rc);
+	}
+	return st;
+}
+
+enum spool_status
+index_create(const struct disk_ops *ops, const char *spool_dir, int spool_fd, enum index_db which,
+    struct strbuf *err)
+{
+	struct index_store *s = store_new(spool_dir, which);
+	enum spool_status st = SPOOL_NO_MEMORY;
+	int dir = -1;
+
+	if (s == NULL)
+		return st;
+	if (make_file(ops, spool_fd, which, &dir) != 0) {
+		st = errno == ENOSPC ? SPOOL_NO_SPACE : SPOOL_IO;
+		strbuf_addf(err, "%s: %s", s->path, strerror(errno));
+		goto out;
+	}
+	st = index_conn_open(s, true, &s->writer);
+	if (st == SPOOL_OK)
+		st = fill(s->writer);
+	if (st == SPOOL_OK && (disk_sync(ops, dir) != 0 || disk_sync(ops, spool_fd) != 0))
+		st = SPOOL_IO;
+	if (st != SPOOL_OK)
+		strbuf_addf(err, "%s: cannot be created: %s", s->path, spool_status_text(st));
+out:
+	if (dir >= 0)
+		close(dir);
+	index_close(&s);
+	return st;
+}
+
+static enum spool_status
+check_version(struct index_store *s, struct strbuf *err)
+{
+	int version = 0;
+	enum spool_status st = read_number(s->writer, "PRAGMA user_version", &version);
+
+	if (st != SPOOL_OK)
+		return st;
+	if (version > databases[s->which].nsteps) {
+		strbuf_addf(err, "%s: made by a newer Restante (schema %d, this one knows %d)",
+		    s->path, version, databases[s->which].nsteps);
+		return SPOOL_VERSION;
+	}
+	if (version == 0) {
+		strbuf_addf(err, "%s: was never filled: run pop-admin init", s->path);
+		return SPOOL_NO_SPOOL;
+	}
+	return take_steps(s->writer, version);
+}
+
+enum spool_status
+index_open(struct spool *sp, enum index_db which, struct index_store **store_r, struct strbuf *err)
+{
+	struct index_store *s = store_new(sp->dir, which);
+	enum spool_status st;
+
+	*store_r = NULL;
+	if (s == NULL)
+		return SPOOL_NO_MEMORY;
+	s->spool = sp;
+	if (access(s->path, F_OK) != 0 && errno == ENOENT) {
+		strbuf_addf(err, "%s: is not there: run pop-admin init", s->path);
+		st = SPOOL_NO_SPOOL;
+	} else {
+		st = index_conn_open(s, true, &s->writer);
+		if (st == SPOOL_OK)
+			st = check_version(s, err);
+		if (st == SPOOL_OK && which == INDEX_MAIN)
+			st = index_log_open(s);
+		if (st != SPOOL_OK && err->len == 0)
+			strbuf_addf(
+			    err, "%s: cannot be opened: %s", s->path, spool_status_text(st));
+	}
+	if (st == SPOOL_OK)
+		*store_r = s;
+	else
+		index_close(&s);
+	return st;
+}

@@ -1,0 +1,330 @@
+/*
+ * spool - creating, opening and closing a spool; what it says of itself.
+ *
+ *     SPOOL/index/       SQLite: mailboxes, domains, aliases, entries
+ *     SPOOL/secrets/     SQLite: what proves who somebody is
+ *     SPOOL/segments/    the records
+ *     SPOOL/locks/       empty files whose bytes are locked
+ *     SPOOL/run/         the daemons' control sockets
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "committer.h"
+#include "janitor.h"
+#include "spool_internal.h"
+
+#define SEGMENTS_DIR "segments"
+#define RUN_DIR "run"
+#define SEGMENT_MAX_DEFAULT (UINT64_C(128) << 20)
+/* Free inodes below which no mail is taken. */
+#define RESERVE_INODES 1024
+
+static const char *const status_texts[SPOOL_STATUSES] = {
+	[SPOOL_OK] = "done",
+	[SPOOL_NOT_READY] = "the spool is being recovered",
+	[SPOOL_BUSY] = "in use",
+	[SPOOL_WOULD_BLOCK] = "not in the page cache",
+	[SPOOL_NO_DOMAIN] = "no such domain here",
+	[SPOOL_NO_MAILBOX] = "no such mailbox here",
+	[SPOOL_NO_ALIAS] = "no such alias",
+	[SPOOL_NO_MESSAGE] = "no such message",
+	[SPOOL_DISABLED] = "the mailbox is disabled",
+	[SPOOL_EXISTS] = "exists already",
+	[SPOOL_IN_USE] = "the domain still has users",
+	[SPOOL_NOT_LOCAL] = "not an address of this site, and Restante does not forward",
+	[SPOOL_DENIED] = "login refused",
+	[SPOOL_TOO_MANY] = "too many recipients",
+	[SPOOL_OVER_QUOTA] = "the mailbox is full",
+	[SPOOL_NO_SPACE] = "the disk is nearly full",
+	[SPOOL_NO_MEMORY] = "out of memory",
+	[SPOOL_IO] = "reading or writing failed",
+	[SPOOL_DAMAGED] = "damaged",
+	[SPOOL_UNKNOWN] = "the outcome could not be made sure",
+	[SPOOL_NO_SPOOL] = "there is no spool yet: run pop-admin init",
+	[SPOOL_VERSION] = "made by a newer Restante",
+	[SPOOL_NETWORK_FS] = "on a network file system",
+};
+
+const char *
+spool_status_text(enum spool_status st)
+{
+	return (unsigned)st < SPOOL_STATUSES ? status_texts[st] : "unknown status";
+}
+
+enum spool_status
+spool_failed(const char *event, const char *what, int errnum)
+{
+	enum spool_status st = SPOOL_IO;
+	const char *advice = "look at the disk and at the kernel's log";
+
+	if (errnum == ENOSPC || errnum == EDQUOT) {
+		st = SPOOL_NO_SPACE;
+		advice = "make room on the spool's file system";
+	} else if (errnum == EMFILE || errnum == ENFILE) {
+		advice = "raise the limit of open files";
+	} else if (errnum == EACCES || errnum == EPERM) {
+		advice = "the spool and all in it must belong to the account of the daemons";
+	}
+	log_event(LOG_LEVEL_ERROR, event, log_text("path", what), log_errno(errnum),
+	    log_text("advice", advice));
+	return st;
+}
+
+int
+spool_thread(pthread_t *thread, void *(*run)(void *), void *arg, const char *name)
+{
+	sigset_t all, before;
+	int rc;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	rc = pthread_create(thread, NULL, run, arg);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (rc == 0)
+		pthread_setname_np(*thread, name);
+	return rc;
+}
+
+bool
+spool_fs_refused(unsigned long type)
+{
+	/* Of these linux/magic.h names some; the others are as their sources have them.  FUSE
+	 * is among them: what is behind it nobody knows. */
+	static const uint32_t refused[] = {
+		NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, CIFS_SUPER_MAGIC, SMB2_SUPER_MAGIC,
+		CEPH_SUPER_MAGIC, AFS_SUPER_MAGIC, AFS_FS_MAGIC, CODA_SUPER_MAGIC, NCP_SUPER_MAGIC,
+		V9FS_MAGIC, FUSE_SUPER_MAGIC, OCFS2_SUPER_MAGIC, 0x01161970, /* GFS2 */
+		0x0bd00bd0,                                                  /* Lustre */
+		0x786f4256, /* VirtualBox shared folders */
+		0xbacbacbc, /* VMware shared folders */
+	};
+
+	for (size_t i = 0; i < sizeof(refused) / sizeof(*refused); i++)
+		if ((uint32_t)type == refused[i])
+			return true;
+	return false;
+}
+
+/* Opens the spool's folder, where it may be. */
+static enum spool_status
+open_dir(const char *dir, int *fd_r, struct strbuf *err)
+{
+	struct statfs fs;
+	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0 && errno == ENOENT) {
+		strbuf_addf(err, "%s: there is no spool: run pop-admin init", dir);
+		return SPOOL_NO_SPOOL;
+	}
+	if (fd < 0 || fstatfs(fd, &fs) != 0) {
+		strbuf_addf(err, "%s: %s", dir, strerror(errno));
+		if (fd >= 0)
+			close(fd);
+		return SPOOL_IO;
+	}
+	if (spool_fs_refused((unsigned long)fs.f_type)) {
+		strbuf_addf(err,
+		    "%s: is on a network file system (type 0x%x), where neither locks nor syncs "
+		    "can be relied on: put the spool on a local disk",
+		    dir, (unsigned)fs.f_type);
+		close(fd);
+		return SPOOL_NETWORK_FS;
+	}
+	*fd_r = fd;
+	return SPOOL_OK;
+}
+
+/* The folder that `dir` stands in, so that its name can be synced. */
+static int
+sync_parent(const char *dir)
+{
+	char *path = mem_array(1, strlen(dir) + 4);
+	int fd, rc = -1;
+
+	if (path == NULL)
+		return -1;
+	sprintf(path, "%s/..", dir);
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	free(path);
+	if (fd >= 0) {
+		rc = disk_sync(&disk_real, fd);
+		close(fd);
+	}
+	return rc;
+}
+
+enum spool_status
+spool_create(const char *dir, struct strbuf *err)
+{
+	const struct disk_ops *disk = &disk_real;
+	enum spool_status st;
+	int fd;
+
+	if (disk_mkdir(disk, AT_FDCWD, dir) != 0) {
+		strbuf_addf(err, "%s: cannot be created: %s", dir, strerror(errno));
+		return errno == ENOSPC ? SPOOL_NO_SPACE : SPOOL_IO;
+	}
+	st = open_dir(dir, &fd, err);
+	if (st != SPOOL_OK)
+		return st;
+	if (disk_mkdir(disk, fd, SEGMENTS_DIR) != 0 || disk_mkdir(disk, fd, RUN_DIR) != 0 ||
+	    locks_create(disk, fd) != 0) {
+		strbuf_addf(err, "%s: cannot be filled: %s", dir, strerror(errno));
+		st = errno == ENOSPC ? SPOOL_NO_SPACE : SPOOL_IO;
+	}
+	if (st == SPOOL_OK)
+		st = index_create(disk, dir, fd, INDEX_SECRETS, err);
+	/* The index last: without it there is no spool. */
+	if (st == SPOOL_OK)
+		st = index_create(disk, dir, fd, INDEX_MAIN, err);
+	if (st == SPOOL_OK && (disk_sync(disk, fd) != 0 || sync_parent(dir) != 0)) {
+		strbuf_addf(err, "%s: cannot be synced: %s", dir, strerror(errno));
+		st = SPOOL_IO;
+	}
+	close(fd);
+	return st;
+}
+
+static enum spool_status
+open_parts(struct spool *sp, struct strbuf *err)
+{
+	enum spool_status st;
+
+	st = open_dir(sp->dir, &sp->dir_fd, err);
+	if (st != SPOOL_OK)
+		return st;
+	sp->segments_fd = openat(sp->dir_fd, SEGMENTS_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (sp->segments_fd < 0 || locks_open(&sp->locks, sp->disk, sp->dir_fd) != 0) {
+		st = errno == ENOENT ? SPOOL_NO_SPOOL : SPOOL_IO;
+		strbuf_addf(err, "%s: %s%s", sp->dir, strerror(errno),
+		    st == SPOOL_NO_SPOOL ? ": run pop-admin init" : "");
+		return st;
+	}
+	sp->locks_open = true;
+	sp->files = segment_cache_new();
+	if (sp->files == NULL)
+		return SPOOL_NO_MEMORY;
+	st = index_open(sp, INDEX_MAIN, &sp->index, err);
+	if (st == SPOOL_OK && sp->role != SPOOL_SMTPD)
+		st = index_open(sp, INDEX_SECRETS, &sp->secrets, err);
+	if (st == SPOOL_OK && sp->role != SPOOL_POP3D)
+		st = committer_new(sp, &sp->committer);
+	if (st == SPOOL_OK)
+		st = keeper_start(sp);
+	return st;
+}
+
+enum spool_status
+spool_open_on(const struct spool_options *options, const struct disk_ops *disk,
+    struct spool **spool_r, struct strbuf *err)
+{
+	struct spool *sp = mem_array(1, sizeof(*sp));
+	enum spool_status st = SPOOL_NO_MEMORY;
+
+	*spool_r = NULL;
+	if (sp == NULL)
+		return st;
+	sp->dir_fd = sp->segments_fd = -1;
+	sp->dir = mem_dup(options->dir, strlen(options->dir));
+	sp->role = options->role;
+	sp->reserve = options->reserve;
+	sp->segment_max = options->segment_max != 0 ? options->segment_max : SEGMENT_MAX_DEFAULT;
+	sp->disk = disk;
+	pthread_mutex_init(&sp->space_mutex, NULL);
+	if (sp->dir != NULL)
+		st = open_parts(sp, err);
+	if (st == SPOOL_OK) {
+		*spool_r = sp;
+		return st;
+	}
+	if (err->len == 0)
+		strbuf_addf(err, "%s: %s", options->dir, spool_status_text(st));
+	spool_close(&sp);
+	return st;
+}
+
+enum spool_status
+spool_open(const struct spool_options *options, struct spool **spool_r, struct strbuf *err)
+{
+	return spool_open_on(options, &disk_real, spool_r, err);
+}
+
+void
+spool_close(struct spool **spp)
+{
+	struct spool *sp = *spp;
+
+	if (sp == NULL)
+		return;
+	/* The committer's last group may wake the janitor, who may still be recovering. */
+	committer_free(&sp->committer);
+	keeper_stop(sp);
+	index_close(&sp->secrets);
+	index_close(&sp->index);
+	segment_cache_free(&sp->files);
+	if (sp->locks_open)
+		locks_close(&sp->locks);
+	if (sp->segments_fd >= 0)
+		close(sp->segments_fd);
+	if (sp->dir_fd >= 0)
+		close(sp->dir_fd);
+	pthread_mutex_destroy(&sp->space_mutex);
+	free(sp->dir);
+	mem_free(spp);
+}
+
+bool
+spool_ready(struct spool *sp)
+{
+	return atomic_load(&sp->ready);
+}
+
+static bool
+space_low(struct spool *sp)
+{
+	struct statvfs fs;
+
+	if (fstatvfs(sp->dir_fd, &fs) != 0) {
+		spool_failed("statvfs_failed", sp->dir, errno);
+		return true;
+	}
+	/* A file system that makes inodes as it needs them counts none. */
+	return (uint64_t)fs.f_bavail * fs.f_frsize < sp->reserve ||
+	       (fs.f_files != 0 && fs.f_favail < RESERVE_INODES);
+}
+
+enum spool_status
+spool_may_deliver(struct spool *sp)
+{
+	uint64_t now = clock_mono_ms();
+	bool low;
+
+	if (!spool_ready(sp))
+		return SPOOL_NOT_READY;
+	pthread_mutex_lock(&sp->space_mutex);
+	if (sp->space_asked_ms == 0 || now - sp->space_asked_ms >= 1000) {
+		low = space_low(sp);
+		if (low != sp->space_low)
+			log_event(LOG_LEVEL_WARNING, low ? "space_low" : "space_regained",
+			    log_text("path", sp->dir), log_num("reserve", sp->reserve),
+			    log_text("advice",
+				low ? "mail is put off with 452 until there is room" : NULL));
+		sp->space_low = low;
+		sp->space_asked_ms = now == 0 ? 1 : now;
+	}
+	low = sp->space_low;
+	pthread_mutex_unlock(&sp->space_mutex);
+	return low ? SPOOL_NO_SPACE : SPOOL_OK;
+}

@@ -1,0 +1,60 @@
+/*
+ * spool_internal - the spool's own struct.  Private to common/spool.
+ */
+#ifndef SPOOL_INTERNAL_H
+#define SPOOL_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "disk.h"
+#include "index.h"
+#include "lock.h"
+#include "segment.h"
+#include "spool/spool.h"
+
+struct committer;
+struct keeper;
+
+struct spool {
+	char *dir;                      /* owned */
+	enum spool_role role;
+	uint64_t reserve;
+	uint64_t segment_max;
+	const struct disk_ops *disk;    /* shared, immutable */
+
+	int dir_fd;
+	int segments_fd;
+	struct locks locks;
+	bool locks_open;
+	struct index_store *index;      /* owned */
+	struct index_store *secrets;    /* owned; NULL for smtpd */
+	struct segment_cache *files;    /* owned */
+	struct keeper *keeper;          /* owned; for pop-admin it has no thread */
+	struct committer *committer;    /* owned; NULL where nothing is delivered */
+
+	atomic_bool ready;
+	atomic_size_t delivery_memory;  /* octets that all deliveries hold */
+
+	pthread_mutex_t space_mutex;    /* guards space_* */
+	uint64_t space_asked_ms;        /* monotonic; 0: never */
+	bool space_low;
+};
+
+/* spool_open() on other disk calls, for tests. */
+enum spool_status spool_open_on(const struct spool_options *, const struct disk_ops *,
+    struct spool **spool_r, struct strbuf *err);
+
+/* Whether a file system of this type (statfs.f_type) cannot keep the promises: locks, shared
+ * memory or syncs that reach other machines late or never. */
+bool spool_fs_refused(unsigned long type);
+
+/* A thread that is sent no signals.  0 or an errno value. */
+int spool_thread(pthread_t *, void *(*run)(void *), void *arg, const char *name);
+
+/* Logs that something failed on `what`, and what errno means as a status. */
+enum spool_status spool_failed(const char *event, const char *what, int errnum);
+
+#endif
