@@ -77,8 +77,7 @@ read_key(struct reader *r, char *text)
 	char *equals = strchr(text, '='), *key, *value;
 
 	if (equals == NULL)
-		return fail(
-		    r, "\"%.*s\" is no key: write KEY = VALUE, or # before a comment", text);
+		return fail(r, text, "has no =: write KEY = VALUE, or # before a comment");
 	value = trim(equals + 1, equals + 1 + strlen(equals + 1));
 	key = trim(text, equals);
 	if (*key == '\0')

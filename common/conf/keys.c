@@ -83,8 +83,8 @@ const struct config_key config_keys[] = {
 		.type = CONFIG_PATH, .offset = offsetof(struct config, tls.certificate),
 		.optional = true,
 		.example = "/etc/restante/certificate.pem",
-		.sentence = "The certificate and the chain above it, as PEM, readable by the "
-		    "account above. Without one, no TLS is offered.",
+		.sentence = "The certificate and the chain above it, as PEM, readable by "
+		    "the account of [site]. Without one, no TLS is offered.",
 	},
 	{
 		.section = "tls", .name = "key",
