@@ -8,6 +8,7 @@ beside it.  A program that is not installed is skipped with a word.
 
 import argparse
 import collections
+import email
 import os
 import poplib
 import re
@@ -243,9 +244,15 @@ def carried_by_fetchmail(octets):
 
 
 def carried_by_getmail(octets):
-    # It parses the message and writes it anew; it fails where parts nest deeply.
-    return (carried_by_fetchmail(octets) and octets.count(b"boundary=") < 20
-            and octets.lower().count(b"message/rfc822") < 20)
+    # It parses the message with Python's email package and writes it anew: what that package
+    # folds or mends comes out otherwise, and a second Return-Path is dropped.
+    if not carried_by_fetchmail(octets) or re.search(rb"(?im)^return-path:", octets):
+        return False
+    octets = with_lf(octets)
+    try:
+        return email.message_from_bytes(octets).as_bytes() == octets
+    except Exception:  # whatever the package stumbles over, getmail does too
+        return False
 
 
 FETCHERS = (
