@@ -1,0 +1,111 @@
+"""Many clients in one process: SMTP and POP3 over asyncio, and messages that prove themselves.
+
+A message of `sealed()` carries its own name, and the hash of what follows: whoever finds it can say
+whether it is whole, and which one it is.
+"""
+
+import asyncio
+import hashlib
+import random
+import re
+
+from wire import WireError, stuffed, unstuffed
+
+SEAL = re.compile(rb"X-Name: ([!-~]+)\r\nX-Hash: ([0-9a-f]{64})\r\n\r\n")
+
+
+def sealed(name, size, seed):
+    """A message called `name` with a body of `size` octets, all values among them but in CRLF
+    lines."""
+    body = random.Random(seed).randbytes(size).replace(b"\r", b"\n").replace(b"\n", b"\r\n.")
+    if not body.endswith(b"\r\n"):
+        body += b"\r\n"
+    return b"X-Name: %s\r\nX-Hash: %s\r\n\r\n%s" % (
+        name.encode(), hashlib.sha256(body).hexdigest().encode(), body)
+
+
+def unsealed(message):
+    """The name in a fetched message, when it is whole; trace fields stand before it."""
+    match = SEAL.search(message)
+    if not match:
+        raise WireError("no seal in a message: %r" % message[:300])
+    if hashlib.sha256(message[match.end():]).hexdigest().encode() != match.group(2):
+        raise WireError("message %r is not whole" % match.group(1))
+    return match.group(1).decode()
+
+
+class Async:
+    """A connection."""
+
+    def __init__(self, reader, writer, patience):
+        self.reader, self.writer, self.patience = reader, writer, patience
+
+    @classmethod
+    async def open(cls, address, patience, tls=None):
+        reader, writer = await asyncio.wait_for(
+            asyncio.open_connection(*address, ssl=tls, limit=1 << 22,
+                                    server_hostname="mail.example.test" if tls else None),
+            patience)
+        return cls(reader, writer, patience)
+
+    async def starttls(self, context):
+        await asyncio.wait_for(self.writer.start_tls(context, server_hostname="mail.example.test"),
+                               self.patience)
+
+    async def send(self, octets):
+        self.writer.write(octets)
+        await asyncio.wait_for(self.writer.drain(), self.patience)
+
+    async def line(self):
+        line = await asyncio.wait_for(self.reader.readline(), self.patience)
+        if not line.endswith(b"\r\n"):
+            raise WireError("closed in the middle of a line: %r" % line[:100])
+        return line[:-2]
+
+    async def reply(self):
+        while True:
+            line = await self.line()
+            if line[3:4] != b"-":
+                return int(line[:3]), line[4:]
+
+    async def want(self, command, code):
+        await self.send(command + b"\r\n")
+        got, text = await self.reply()
+        if got != code:
+            raise WireError("%r was answered %d %r" % (command[:60], got, text))
+
+    async def ok(self, command=None):
+        if command is not None:
+            await self.send(command + b"\r\n")
+        line = await self.line()
+        if not line.startswith(b"+OK"):
+            raise WireError("%r was answered %r" % (command, line))
+        return line[4:]
+
+    async def until_dot(self):
+        """A multi-line response, unstuffed."""
+        chunks = []
+        while True:
+            chunk = await self.line()
+            if chunk == b".":
+                break
+            chunks.append(chunk + b"\r\n")
+        return unstuffed(b"".join(chunks))
+
+    async def submit(self, sender, recipients, octets):
+        """One transaction; True when it was acknowledged."""
+        await self.want(b"MAIL FROM:<%s>" % sender, 250)
+        for recipient in recipients:
+            await self.want(b"RCPT TO:<%s>" % recipient.encode(), 250)
+        await self.want(b"DATA", 354)
+        await self.send(stuffed(octets))
+        code, text = await self.reply()
+        if code != 250:
+            raise WireError("the message was answered %d %r" % (code, text))
+
+    async def login(self, user, password):
+        await self.ok(b"USER " + user.encode())
+        await self.ok(b"PASS " + password.encode())
+
+    def close(self):
+        self.writer.close()
