@@ -14,15 +14,15 @@ struct header_scan {
 	uint64_t offset;        /* wire octets seen so far */
 	uint64_t body;          /* offset of the first octet behind the empty line; valid once `ended` */
 	unsigned received;      /* Received: fields so far, in any case of letters (RFC 5321 6.3) */
-	bool ended;             /* the empty line was seen */
-	unsigned char column;   /* octets of the line's beginning that matched "received:", or NO_MATCH */
-	bool cr;                /* the last octet was a CR */
-	bool line_empty;        /* nothing but that CR on this line so far */
+	bool ended;             /* the empty line was seen; it never is in a message that is all header */
+	unsigned char column;   /* what the line's beginning is: so many octets of "received", or
+				   one of HEADER_* in header.c */
 };
 
 void header_scan_init(struct header_scan *);
 
-/* Cheap once the header has ended. */
+/* Takes the next `len` octets, in wire form, ours included, the final ".CRLF" not.
+ * Cheap once the header has ended. */
 void header_scan(struct header_scan *, const void *wire, size_t len);
 
 #endif
