@@ -26,45 +26,47 @@ parse(const char *text, size_t len, unsigned flags, struct address *a, size_t *u
 
 #define BOTH (ADDRESS_NULL_OK | ADDRESS_POSTMASTER_OK)
 
+/* clang-format off */
 static const struct {
 	const char *in;
 	unsigned flags;
 	const char *text, *local, *domain;
 } good[] = {
-	{"<joe@example.org>",            0,    "joe@example.org",           "joe",                 "example.org"       },
-	{ "<Joe@Example.ORG>",           0,    "Joe@Example.ORG",           "Joe",                 "Example.ORG"       },
-	{ "<\"joe\"@x>",                 0,    "\"joe\"@x",                 "joe",                 "x"                 },
-	{ "<\"j\\oe\"@x>",               0,    "\"j\\oe\"@x",               "joe",                 "x"                 },
-	{ "<\"\\j\\o\\e\"@x>",           0,    "\"\\j\\o\\e\"@x",           "joe",                 "x"                 },
-	{ "<\"a b\"@x>",                 0,    "\"a b\"@x",                 "a b",                 "x"                 },
-	{ "<\"a\\\"\\\\>@b\"@x>",        0,    "\"a\\\"\\\\>@b\"@x",        "a\"\\>@b",            "x"                 },
-	{ "<\"\"@x>",                    0,    "\"\"@x",                    "",                    "x"                 },
-	{ "<a.b.c@x>",                   0,    "a.b.c@x",                   "a.b.c",               "x"                 },
-	{ "<a..b@c>",                    0,    "a..b@c",                    "a..b",                "c"                 },
-	{ "<.a@c>",		      0,    ".a@c",                      ".a",                  "c"                 },
-	{ "<a.@c>",		      0,    "a.@c",                      "a.",                  "c"                 },
-	{ "<!#$%&'*+-/=?^_`{|}~@x>",     0,    "!#$%&'*+-/=?^_`{|}~@x",     "!#$%&'*+-/=?^_`{|}~", "x"                 },
-	{ "<joe+tag@x>",                 0,    "joe+tag@x",                 "joe+tag",             "x"                 },
-	{ "<a@1.2.3>",                   0,    "a@1.2.3",                   "a",                   "1.2.3"             },
-	{ "<a@a-b.c--d.0>",              0,    "a@a-b.c--d.0",              "a",                   "a-b.c--d.0"        },
-	{ "<a@_x.b_c>",                  0,    "a@_x.b_c",                  "a",                   "_x.b_c"            },
-	{ "<@one:joe@x>",                0,    "joe@x",                     "joe",                 "x"                 },
-	{ "<@one.example,@two:joe@x>",   0,    "joe@x",                     "joe",                 "x"                 },
-	{ "<@one:\"joe\"@[192.0.2.1]>",  0,    "\"joe\"@[192.0.2.1]",       "joe",                 "[192.0.2.1]"       },
-	{ "<a@[192.0.2.1]>",             0,    "a@[192.0.2.1]",             "a",                   "[192.0.2.1]"       },
-	{ "<a@[255.255.255.255]>",       0,    "a@[255.255.255.255]",       "a",                   "[255.255.255.255]" },
-	{ "<a@[IPv6:2001:db8::1]>",      0,    "a@[IPv6:2001:db8::1]",      "a",                   "[IPv6:2001:db8::1]"},
-	{ "<a@[ipV6:::]>",               0,    "a@[ipV6:::]",               "a",                   "[ipV6:::]"         },
-	{ "<a@[IPv6:::ffff:192.0.2.1]>", 0,    "a@[IPv6:::ffff:192.0.2.1]", "a",
-         "[IPv6:::ffff:192.0.2.1]"										     },
-	{ "<a@[x-25:some!thing]>",       0,    "a@[x-25:some!thing]",       "a",                   "[x-25:some!thing]" },
-	{ "<>",			  BOTH, "",			  "",                    ""                  },
-	{ "<postmaster>",                BOTH, "postmaster",                "postmaster",          ""                  },
-	{ "<PostMaster>",                BOTH, "PostMaster",                "PostMaster",          ""                  },
-	{ "<\"postmaster\">",            BOTH, "\"postmaster\"",            "postmaster",          ""                  },
-	{ "<postmaster@x>",              BOTH, "postmaster@x",              "postmaster",          "x"                 },
-	{ "  \t<a@b>",                   0,    "a@b",                       "a",                   "b"                 },
+	{ "<joe@example.org>", 0, "joe@example.org", "joe", "example.org" },
+	{ "<Joe@Example.ORG>", 0, "Joe@Example.ORG", "Joe", "Example.ORG" },
+	{ "<\"joe\"@x>", 0, "\"joe\"@x", "joe", "x" },
+	{ "<\"j\\oe\"@x>", 0, "\"j\\oe\"@x", "joe", "x" },
+	{ "<\"\\j\\o\\e\"@x>", 0, "\"\\j\\o\\e\"@x", "joe", "x" },
+	{ "<\"a b\"@x>", 0, "\"a b\"@x", "a b", "x" },
+	{ "<\"a\\\"\\\\>@b\"@x>", 0, "\"a\\\"\\\\>@b\"@x", "a\"\\>@b", "x" },
+	{ "<\"\"@x>", 0, "\"\"@x", "", "x" },
+	{ "<a.b.c@x>", 0, "a.b.c@x", "a.b.c", "x" },
+	{ "<a..b@c>", 0, "a..b@c", "a..b", "c" },
+	{ "<.a@c>", 0, ".a@c", ".a", "c" },
+	{ "<a.@c>", 0, "a.@c", "a.", "c" },
+	{ "<!#$%&'*+-/=?^_`{|}~@x>", 0, "!#$%&'*+-/=?^_`{|}~@x", "!#$%&'*+-/=?^_`{|}~", "x" },
+	{ "<joe+tag@x>", 0, "joe+tag@x", "joe+tag", "x" },
+	{ "<a@1.2.3>", 0, "a@1.2.3", "a", "1.2.3" },
+	{ "<a@a-b.c--d.0>", 0, "a@a-b.c--d.0", "a", "a-b.c--d.0" },
+	{ "<a@_x.b_c>", 0, "a@_x.b_c", "a", "_x.b_c" },
+	{ "<@one:joe@x>", 0, "joe@x", "joe", "x" },
+	{ "<@one.example,@two:joe@x>", 0, "joe@x", "joe", "x" },
+	{ "<@one:\"joe\"@[192.0.2.1]>", 0, "\"joe\"@[192.0.2.1]", "joe", "[192.0.2.1]" },
+	{ "<a@[192.0.2.1]>", 0, "a@[192.0.2.1]", "a", "[192.0.2.1]" },
+	{ "<a@[255.255.255.255]>", 0, "a@[255.255.255.255]", "a", "[255.255.255.255]" },
+	{ "<a@[IPv6:2001:db8::1]>", 0, "a@[IPv6:2001:db8::1]", "a", "[IPv6:2001:db8::1]" },
+	{ "<a@[ipV6:::]>", 0, "a@[ipV6:::]", "a", "[ipV6:::]" },
+	{ "<a@[IPv6:::ffff:192.0.2.1]>", 0, "a@[IPv6:::ffff:192.0.2.1]", "a",
+	    "[IPv6:::ffff:192.0.2.1]" },
+	{ "<a@[x-25:some!thing]>", 0, "a@[x-25:some!thing]", "a", "[x-25:some!thing]" },
+	{ "<>", BOTH, "", "", "" },
+	{ "<postmaster>", BOTH, "postmaster", "postmaster", "" },
+	{ "<PostMaster>", BOTH, "PostMaster", "PostMaster", "" },
+	{ "<\"postmaster\">", BOTH, "\"postmaster\"", "postmaster", "" },
+	{ "<postmaster@x>", BOTH, "postmaster@x", "postmaster", "x" },
+	{ "  \t<a@b>", 0, "a@b", "a", "b" },
 };
+/* clang-format on */
 
 START_TEST(good_path)
 {
@@ -112,72 +114,74 @@ START_TEST(good_mailbox)
 }
 END_TEST
 
+/* clang-format off */
 static const struct {
 	const char *in;
 	unsigned flags;
 } bad[] = {
-	{"",		      BOTH                 },
-	{ "joe@example.org",      BOTH                 },
-	{ "joe@example.org>",     BOTH                 },
-	{ "<joe@example.org",     BOTH                 },
-	{ "<>",		   ADDRESS_POSTMASTER_OK},
-	{ "< >",		  BOTH                 },
-	{ "<postmaster>",         ADDRESS_NULL_OK      },
-	{ "<postmaste>",          BOTH                 },
-	{ "<postmasters>",        BOTH                 },
-	{ "<@a:postmaster>",      BOTH                 },
-	{ "<@a:>",                BOTH                 },
-	{ "<joe>",                BOTH                 },
-	{ "<@>",		  BOTH                 },
-	{ "<joe@>",               BOTH                 },
-	{ "<@x>",                 BOTH                 },
-	{ "< a@b>",               BOTH                 },
-	{ "<a@b >",               BOTH                 },
-	{ "<a @b>",               BOTH                 },
-	{ "<a@ b>",               BOTH                 },
-	{ "<<a@b>",               BOTH                 },
-	{ "x<a@b>",               BOTH                 },
-	{ "<a@b@c>",              BOTH                 },
-	{ "<a@.b>",               BOTH                 },
-	{ "<a@b.>",               BOTH                 },
-	{ "<a@b..c>",             BOTH                 },
-	{ "<a@-b>",               BOTH                 },
-	{ "<a@b->",               BOTH                 },
-	{ "<a@b.-c>",             BOTH                 },
-	{ "<a@b-.c>",             BOTH                 },
-	{ "<a@b,c>",              BOTH                 },
-	{ "<a,b@c>",              BOTH                 },
-	{ "<a;b@c>",              BOTH                 },
-	{ "<a(b)@c>",             BOTH                 },
-	{ "<a\\b@c>",             BOTH                 },
-	{ "<\"a@b>",              BOTH                 },
-	{ "<\"a\"b@c>",           BOTH                 },
-	{ "<a\"b\"@c>",           BOTH                 },
-	{ "<\"a\".b@c>",          BOTH                 },
-	{ "<\"a\\\"@c>",          BOTH                 },
-	{ "<@a,b:joe@x>",         BOTH                 },
-	{ "<@a,:joe@x>",          BOTH                 },
-	{ "<@a;@b:joe@x>",        BOTH                 },
-	{ "<@a joe@x>",           BOTH                 },
-	{ "<@a:@b:joe@x>",        BOTH                 },
-	{ "<a@[]>",               BOTH                 },
-	{ "<a@[192.0.2]>",        BOTH                 },
-	{ "<a@[192.0.2.256]>",    BOTH                 },
-	{ "<a@[192.0.2.01]>",     BOTH                 },
-	{ "<a@[192.0.2.1>",       BOTH                 },
-	{ "<a@[192.0.2.1]x>",     BOTH                 },
-	{ "<a@192.0.2.1]>",       BOTH                 },
-	{ "<a@[IPv6:]>",          BOTH                 },
-	{ "<a@[IPv6:192.0.2.1]>", BOTH                 },
-	{ "<a@[IPv6:1::2::3]>",   BOTH                 },
-	{ "<a@[:x]>",             BOTH                 },
-	{ "<a@[x-:y]>",           BOTH                 },
-	{ "<a@[x:]>",             BOTH                 },
-	{ "<a@[x:y z]>",          BOTH                 },
-	{ "<a@[x:[y]>",           BOTH                 },
-	{ "<a@[x:\\y]>",          BOTH                 },
-	{ "<a@[tag]>",            BOTH                 },
+	{ "", BOTH },
+	{ "joe@example.org", BOTH },
+	{ "joe@example.org>", BOTH },
+	{ "<joe@example.org", BOTH },
+	{ "<>", ADDRESS_POSTMASTER_OK },
+	{ "< >", BOTH },
+	{ "<postmaster>", ADDRESS_NULL_OK },
+	{ "<postmaste>", BOTH },
+	{ "<postmasters>", BOTH },
+	{ "<@a:postmaster>", BOTH },
+	{ "<@a:>", BOTH },
+	{ "<joe>", BOTH },
+	{ "<@>", BOTH },
+	{ "<joe@>", BOTH },
+	{ "<@x>", BOTH },
+	{ "< a@b>", BOTH },
+	{ "<a@b >", BOTH },
+	{ "<a @b>", BOTH },
+	{ "<a@ b>", BOTH },
+	{ "<<a@b>", BOTH },
+	{ "x<a@b>", BOTH },
+	{ "<a@b@c>", BOTH },
+	{ "<a@.b>", BOTH },
+	{ "<a@b.>", BOTH },
+	{ "<a@b..c>", BOTH },
+	{ "<a@-b>", BOTH },
+	{ "<a@b->", BOTH },
+	{ "<a@b.-c>", BOTH },
+	{ "<a@b-.c>", BOTH },
+	{ "<a@b,c>", BOTH },
+	{ "<a,b@c>", BOTH },
+	{ "<a;b@c>", BOTH },
+	{ "<a(b)@c>", BOTH },
+	{ "<a\\b@c>", BOTH },
+	{ "<\"a@b>", BOTH },
+	{ "<\"a\"b@c>", BOTH },
+	{ "<a\"b\"@c>", BOTH },
+	{ "<\"a\".b@c>", BOTH },
+	{ "<\"a\\\"@c>", BOTH },
+	{ "<@a,b:joe@x>", BOTH },
+	{ "<@a,:joe@x>", BOTH },
+	{ "<@a;@b:joe@x>", BOTH },
+	{ "<@a joe@x>", BOTH },
+	{ "<@a:@b:joe@x>", BOTH },
+	{ "<a@[]>", BOTH },
+	{ "<a@[192.0.2]>", BOTH },
+	{ "<a@[192.0.2.256]>", BOTH },
+	{ "<a@[192.0.2.01]>", BOTH },
+	{ "<a@[192.0.2.1>", BOTH },
+	{ "<a@[192.0.2.1]x>", BOTH },
+	{ "<a@192.0.2.1]>", BOTH },
+	{ "<a@[IPv6:]>", BOTH },
+	{ "<a@[IPv6:192.0.2.1]>", BOTH },
+	{ "<a@[IPv6:1::2::3]>", BOTH },
+	{ "<a@[:x]>", BOTH },
+	{ "<a@[x-:y]>", BOTH },
+	{ "<a@[x:]>", BOTH },
+	{ "<a@[x:y z]>", BOTH },
+	{ "<a@[x:[y]>", BOTH },
+	{ "<a@[x:\\y]>", BOTH },
+	{ "<a@[tag]>", BOTH },
 };
+/* clang-format on */
 
 START_TEST(bad_path)
 {
@@ -190,16 +194,18 @@ START_TEST(bad_path)
 END_TEST
 
 /* Each octet that there is, at each kind of place. */
+/* clang-format off */
 static const struct {
 	const char *before, *behind, *taken;
 } places[] = {
-	{"<a",       "a@b>",   ".!#$%&'*+-/=?^_`{|}~@"              },
-	{ "<\"a",    "a\"@b>", " .!#$%&'*+-/=?^_`{|}~@()<>[]:;,\\"  },
-	{ "<\"a\\",  "a\"@b>", " .!#$%&'*+-/=?^_`{|}~@()<>[]:;,\\\""},
-	{ "<a@b",    "b>",     ".-_>"			       },
-	{ "<a@[x:b", "b]>",    ".!#$%&'*+-/=?^_`{|}~@()<>:;,\""     },
-	{ "<@a",     "a:b@c>", ".-_"                                },
+	{ "<a", "a@b>", ".!#$%&'*+-/=?^_`{|}~@" },
+	{ "<\"a", "a\"@b>", " .!#$%&'*+-/=?^_`{|}~@()<>[]:;,\\" },
+	{ "<\"a\\", "a\"@b>", " .!#$%&'*+-/=?^_`{|}~@()<>[]:;,\\\"" },
+	{ "<a@b", "b>", ".-_>" },
+	{ "<a@[x:b", "b]>", ".!#$%&'*+-/=?^_`{|}~@()<>:;,\"" },
+	{ "<@a", "a:b@c>", ".-_" },
 };
+/* clang-format on */
 
 START_TEST(every_octet)
 {
@@ -305,21 +311,23 @@ START_TEST(literal_limits)
 }
 END_TEST
 
+/* clang-format off */
 static const struct {
 	const char *local, *domain, *want;
 } formats[] = {
-	{"joe",         "example.org", "joe@example.org"    },
-	{ "joe+tag",    "x",           "joe+tag@x"          },
-	{ "a.b",        "x",           "a.b@x"              },
-	{ "a b",        "x",           "\"a b\"@x"          },
-	{ "a\"b\\",     "x",           "\"a\\\"b\\\\\"@x"   },
-	{ "",           "x",           "\"\"@x"             },
-	{ ".a",         "x",           "\".a\"@x"           },
-	{ "a.",         "x",           "\"a.\"@x"           },
-	{ "a..b",       "x",           "\"a..b\"@x"         },
-	{ "a@b",        "[192.0.2.1]", "\"a@b\"@[192.0.2.1]"},
-	{ "postmaster", "",            "postmaster"         },
+	{ "joe", "example.org", "joe@example.org" },
+	{ "joe+tag", "x", "joe+tag@x" },
+	{ "a.b", "x", "a.b@x" },
+	{ "a b", "x", "\"a b\"@x" },
+	{ "a\"b\\", "x", "\"a\\\"b\\\\\"@x" },
+	{ "", "x", "\"\"@x" },
+	{ ".a", "x", "\".a\"@x" },
+	{ "a.", "x", "\"a.\"@x" },
+	{ "a..b", "x", "\"a..b\"@x" },
+	{ "a@b", "[192.0.2.1]", "\"a@b\"@[192.0.2.1]" },
+	{ "postmaster", "", "postmaster" },
 };
+/* clang-format on */
 
 START_TEST(format)
 {

@@ -192,6 +192,7 @@ check_every_cut(const char *in, size_t len)
 
 #define TEXT(s) s, sizeof(s) - 1
 
+/* clang-format off */
 static const struct {
 	const char *name;
 	const char *in;
@@ -201,31 +202,32 @@ static const struct {
 	const char *rest; /* NULL: the end was not seen */
 	unsigned octets, bare_lf;
 } scans[] = {
-	{"empty message",        TEXT(".\r\n"),                    TEXT(""),                    "",         0,  0},
-	{ "one line",            TEXT("a\r\n.\r\n"),               TEXT("a\r\n"),               "",         3,  0},
-	{ "rest is left",        TEXT("a\r\n.\r\nQUIT\r\n"),       TEXT("a\r\n"),               "QUIT\r\n", 3,  0},
-	{ "stuffed dot stays",   TEXT("..\r\n.\r\n"),              TEXT("..\r\n"),              "",         3,  0},
-	{ "three dots",          TEXT("...\r\n.\r\n"),             TEXT("...\r\n"),             "",         4,  0},
-	{ "unstuffed dot goes",  TEXT("a\r\n.b\r\n.\r\n"),         TEXT("a\r\nb\r\n"),          "",         6,  0},
-	{ "dot inside a line",   TEXT("a.\r\n.\r\n"),              TEXT("a.\r\n"),              "",         4,  0},
-	{ "NUL and 8 bits stay", TEXT("\0\xff\r\n.\r\n"),          TEXT("\0\xff\r\n"),          "",         4,  0},
-	{ "NUL behind the dot",  TEXT("\r\n.\0\r\n.\r\n"),         TEXT("\r\n\0\r\n"),          "",         5,  0},
-	{ "no end yet",          TEXT("a\r\n."),                   TEXT("a\r\n"),               NULL,       3,  0},
-	{ "no end yet, CR",      TEXT("a\r\n.\r"),                 TEXT("a\r\n"),               NULL,       3,  0},
-	{ "LF.LF",               TEXT("a\n.\nb\r\n.\r\n"),         TEXT("a\r\n..\r\nb\r\n"),    "",         9,  2},
-	{ "LF.CRLF",             TEXT("a\n.\r\nb\r\n.\r\n"),       TEXT("a\r\n..\r\nb\r\n"),    "",         9,  1},
-	{ "CRLF.LF",             TEXT("a\r\n.\nb\r\n.\r\n"),       TEXT("a\r\n\r\nb\r\n"),      "",         8,  1},
-	{ "CR.CR",               TEXT("a\r.\rb\r\n.\r\n"),         TEXT("a\r.\rb\r\n"),         "",         7,  0},
-	{ "CRLF.CR",             TEXT("a\r\n.\rb\r\n.\r\n"),       TEXT("a\r\n\rb\r\n"),        "",         7,  0},
-	{ "CR.CRLF",             TEXT("a\r.\r\nb\r\n.\r\n"),       TEXT("a\r.\r\nb\r\n"),       "",         8,  0},
-	{ "CRCRLF.CRCRLF",       TEXT("a\r\r\n.\r\r\nb\r\n.\r\n"), TEXT("a\r\r\n\r\r\nb\r\n"),  "",         10,
-         0												       },
-	{ "CRLF.CRCRLF",         TEXT("a\r\n.\r\r\nb\r\n.\r\n"),   TEXT("a\r\n\r\r\nb\r\n"),    "",         9,  0},
-	{ "CRCRLF.CRLF ends",    TEXT("a\r\r\n.\r\nb"),            TEXT("a\r\r\n"),             "b",        4,  0},
-	{ "LFCR.LFCR",           TEXT("a\n\r.\n\rb\r\n.\r\n"),     TEXT("a\r\n\r.\r\n\rb\r\n"), "",         11, 2},
-	{ "dot LF at once",      TEXT(".\n.\r\n\r\n.\r\n"),        TEXT("\r\n..\r\n\r\n"),      "",         7,  1},
-	{ "dots behind bare LF", TEXT("\n..\n.a\r\n.\r\n"),        TEXT("\r\n...\r\n..a\r\n"),  "",         10, 2},
+	{ "empty message", TEXT(".\r\n"), TEXT(""), "", 0, 0 },
+	{ "one line", TEXT("a\r\n.\r\n"), TEXT("a\r\n"), "", 3, 0 },
+	{ "rest is left", TEXT("a\r\n.\r\nQUIT\r\n"), TEXT("a\r\n"), "QUIT\r\n", 3, 0 },
+	{ "stuffed dot stays", TEXT("..\r\n.\r\n"), TEXT("..\r\n"), "", 3, 0 },
+	{ "three dots", TEXT("...\r\n.\r\n"), TEXT("...\r\n"), "", 4, 0 },
+	{ "unstuffed dot goes", TEXT("a\r\n.b\r\n.\r\n"), TEXT("a\r\nb\r\n"), "", 6, 0 },
+	{ "dot inside a line", TEXT("a.\r\n.\r\n"), TEXT("a.\r\n"), "", 4, 0 },
+	{ "NUL and 8 bits stay", TEXT("\0\xff\r\n.\r\n"), TEXT("\0\xff\r\n"), "", 4, 0 },
+	{ "NUL behind the dot", TEXT("\r\n.\0\r\n.\r\n"), TEXT("\r\n\0\r\n"), "", 5, 0 },
+	{ "no end yet", TEXT("a\r\n."), TEXT("a\r\n"), NULL, 3, 0 },
+	{ "no end yet, CR", TEXT("a\r\n.\r"), TEXT("a\r\n"), NULL, 3, 0 },
+	{ "LF.LF", TEXT("a\n.\nb\r\n.\r\n"), TEXT("a\r\n..\r\nb\r\n"), "", 9, 2 },
+	{ "LF.CRLF", TEXT("a\n.\r\nb\r\n.\r\n"), TEXT("a\r\n..\r\nb\r\n"), "", 9, 1 },
+	{ "CRLF.LF", TEXT("a\r\n.\nb\r\n.\r\n"), TEXT("a\r\n\r\nb\r\n"), "", 8, 1 },
+	{ "CR.CR", TEXT("a\r.\rb\r\n.\r\n"), TEXT("a\r.\rb\r\n"), "", 7, 0 },
+	{ "CRLF.CR", TEXT("a\r\n.\rb\r\n.\r\n"), TEXT("a\r\n\rb\r\n"), "", 7, 0 },
+	{ "CR.CRLF", TEXT("a\r.\r\nb\r\n.\r\n"), TEXT("a\r.\r\nb\r\n"), "", 8, 0 },
+	{ "CRCRLF.CRCRLF", TEXT("a\r\r\n.\r\r\nb\r\n.\r\n"), TEXT("a\r\r\n\r\r\nb\r\n"), "", 10,
+	    0 },
+	{ "CRLF.CRCRLF", TEXT("a\r\n.\r\r\nb\r\n.\r\n"), TEXT("a\r\n\r\r\nb\r\n"), "", 9, 0 },
+	{ "CRCRLF.CRLF ends", TEXT("a\r\r\n.\r\nb"), TEXT("a\r\r\n"), "b", 4, 0 },
+	{ "LFCR.LFCR", TEXT("a\n\r.\n\rb\r\n.\r\n"), TEXT("a\r\n\r.\r\n\rb\r\n"), "", 11, 2 },
+	{ "dot LF at once", TEXT(".\n.\r\n\r\n.\r\n"), TEXT("\r\n..\r\n\r\n"), "", 7, 1 },
+	{ "dots behind bare LF", TEXT("\n..\n.a\r\n.\r\n"), TEXT("\r\n...\r\n..a\r\n"), "", 10, 2 },
 };
+/* clang-format on */
 
 START_TEST(scan_row)
 {
@@ -250,6 +252,7 @@ START_TEST(scan_row)
 }
 END_TEST
 
+/* clang-format off */
 static const struct {
 	const char *name;
 	const char *in;
@@ -258,18 +261,19 @@ static const struct {
 	size_t wire_len;
 	unsigned octets, bare_lf;
 } stuffs[] = {
-	{"empty stays empty",   TEXT(""),                TEXT(""),                 0, 0},
-	{ "line is ended",      TEXT("a"),               TEXT("a\r\n"),            3, 0},
-	{ "ended line stays",   TEXT("a\r\n"),           TEXT("a\r\n"),            3, 0},
-	{ "ended by bare LF",   TEXT("a\n"),             TEXT("a\r\n"),            3, 1},
-	{ "lone CR",            TEXT("a\r"),             TEXT("a\r\r\n"),          4, 0},
-	{ "lone dot",           TEXT("."),               TEXT("..\r\n"),           3, 0},
-	{ "end of data inside", TEXT("a\r\n.\r\nb\r\n"), TEXT("a\r\n..\r\nb\r\n"), 9, 0},
-	{ "LF.LF",              TEXT("a\n.\nb"),         TEXT("a\r\n..\r\nb\r\n"), 9, 2},
-	{ "CR.CR",              TEXT("\r.\r"),           TEXT("\r.\r\r\n"),        5, 0},
-	{ "NULs",               TEXT("\0\n\0"),          TEXT("\0\r\n\0\r\n"),     6, 1},
-	{ "dots",               TEXT("...\r\n.."),       TEXT("....\r\n...\r\n"),  9, 0},
+	{ "empty stays empty", TEXT(""), TEXT(""), 0, 0 },
+	{ "line is ended", TEXT("a"), TEXT("a\r\n"), 3, 0 },
+	{ "ended line stays", TEXT("a\r\n"), TEXT("a\r\n"), 3, 0 },
+	{ "ended by bare LF", TEXT("a\n"), TEXT("a\r\n"), 3, 1 },
+	{ "lone CR", TEXT("a\r"), TEXT("a\r\r\n"), 4, 0 },
+	{ "lone dot", TEXT("."), TEXT("..\r\n"), 3, 0 },
+	{ "end of data inside", TEXT("a\r\n.\r\nb\r\n"), TEXT("a\r\n..\r\nb\r\n"), 9, 0 },
+	{ "LF.LF", TEXT("a\n.\nb"), TEXT("a\r\n..\r\nb\r\n"), 9, 2 },
+	{ "CR.CR", TEXT("\r.\r"), TEXT("\r.\r\r\n"), 5, 0 },
+	{ "NULs", TEXT("\0\n\0"), TEXT("\0\r\n\0\r\n"), 6, 1 },
+	{ "dots", TEXT("...\r\n.."), TEXT("....\r\n...\r\n"), 9, 0 },
 };
+/* clang-format on */
 
 START_TEST(stuff_row)
 {
