@@ -1,0 +1,797 @@
+/*
+ * config: what each key comes to, what each wrong one is answered with, and the
+ * example file.
+ *
+ * Run from the top of the tree.  UPDATE_EXAMPLE=1 in the environment writes
+ * init/restante.conf.example anew, instead of comparing it.
+ */
+#include <check.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/conf/config_internal.h"
+#include "conf/config.h"
+
+#define COUNT(array) ((int)(sizeof(array) / sizeof((array)[0])))
+#define EXAMPLE "init/restante.conf.example"
+
+#define HOST "[site]\nhostname = mail.example.org\n"
+
+static char path[] = "/tmp/test_config.XXXXXX";
+
+static void
+write_text(const char *text, size_t len)
+{
+	FILE *out = fopen(path, "w");
+
+	ck_assert_ptr_nonnull(out);
+	ck_assert_uint_eq(fwrite(text, 1, len, out), len);
+	ck_assert_int_eq(fclose(out), 0);
+}
+
+/* NULL, with the message in err behind the file's name. */
+static struct config *
+load(const char *text, struct strbuf *err)
+{
+	struct config *c = NULL;
+	struct strbuf whole;
+
+	write_text(text, strlen(text));
+	strbuf_init(&whole, 4096);
+	if (config_load(path, &c, &whole) == 0) {
+		ck_assert_ptr_nonnull(c);
+		ck_assert_str_eq(whole.buf, "");
+	} else {
+		ck_assert_ptr_null(c);
+		ck_assert_ptr_eq(strstr(whole.buf, path), whole.buf);
+		strbuf_addstr(err, whole.buf + strlen(path));
+	}
+	strbuf_release(&whole);
+	return c;
+}
+
+static struct config *
+load_good(const char *text)
+{
+	struct strbuf err;
+	struct config *c;
+
+	strbuf_init(&err, 4096);
+	c = load(text, &err);
+	ck_assert_msg(c != NULL, "%s", err.buf);
+	strbuf_release(&err);
+	return c;
+}
+
+/* --- a configuration as text ----------------------------------------------- */
+
+static void
+show_text(struct strbuf *out, const char *key, const char *text)
+{
+	strbuf_addf(out, "%s=%s\n", key, text != NULL ? text : "NULL");
+}
+
+static void
+show_number(struct strbuf *out, const char *key, uint64_t n)
+{
+	strbuf_addf(out, "%s=%" PRIu64 "\n", key, n);
+}
+
+static void
+show_endpoints(struct strbuf *out, const char *key, const struct config_endpoints *e)
+{
+	char text[ENDPOINT_TEXT_MAX];
+	size_t i;
+
+	strbuf_addf(out, "%s=", key);
+	for (i = 0; i < e->n; i++)
+		strbuf_addf(out, "%s;", endpoint_format(text, &e->list[i]));
+	strbuf_addch(out, '\n');
+}
+
+static void
+show_networks(struct strbuf *out, const char *key, const struct config *c)
+{
+	char text[ENDPOINT_TEXT_MAX];
+	struct endpoint e = { .addr.in6.sin6_family = AF_INET6 };
+	size_t i;
+
+	strbuf_addf(out, "%s=", key);
+	for (i = 0; i < c->site.ntrusted; i++) {
+		memcpy(&e.addr.in6.sin6_addr, c->site.trusted[i].octets, 16);
+		strbuf_addf(out, "%s/%u;", endpoint_format_host(text, &e), c->site.trusted[i].bits);
+	}
+	strbuf_addch(out, '\n');
+}
+
+static void
+show(struct strbuf *out, const struct config *c)
+{
+	char delimiter[2] = { c->smtpd.recipient_delimiter, '\0' };
+
+	show_text(out, "site.hostname", c->site.hostname);
+	show_text(out, "site.spool", c->site.spool);
+	show_text(out, "site.user", c->site.user);
+	show_text(out, "site.postmaster", c->site.postmaster);
+	show_networks(out, "site.trusted", c);
+	show_number(out, "site.log_level", c->site.log_level);
+	show_number(out, "spool.reserve", c->spool.reserve);
+	show_text(out, "tls.certificate", c->tls.certificate);
+	show_text(out, "tls.key", c->tls.key);
+	show_endpoints(out, "smtpd.listen", &c->smtpd.listen);
+	show_endpoints(out, "smtpd.listen_lmtp", &c->smtpd.listen_lmtp);
+	show_number(out, "smtpd.max_message_size", c->smtpd.max_message_size);
+	show_number(out, "smtpd.max_recipients", c->smtpd.max_recipients);
+	show_number(out, "smtpd.max_connections", c->smtpd.max_connections);
+	show_number(out, "smtpd.max_connections_per_ip", c->smtpd.max_connections_per_ip);
+	show_number(out, "smtpd.timeout", c->smtpd.timeout_s);
+	show_text(out, "smtpd.recipient_delimiter", delimiter);
+	show_number(out, "smtpd.bare_newline", c->smtpd.bare_newline_reject);
+	show_endpoints(out, "pop3d.listen", &c->pop3d.listen);
+	show_endpoints(out, "pop3d.listen_tls", &c->pop3d.listen_tls);
+	show_number(out, "pop3d.max_connections", c->pop3d.max_connections);
+	show_number(out, "pop3d.max_connections_per_ip", c->pop3d.max_connections_per_ip);
+	show_number(out, "pop3d.timeout", c->pop3d.timeout_s);
+	show_number(out, "pop3d.plaintext_auth", c->pop3d.plaintext_auth);
+	show_number(out, "pop3d.lock_wait", c->pop3d.lock_wait_s);
+}
+
+#define DEFAULTS_BUT_LISTEN_TLS_AND_AFTER                                                          \
+	"site.hostname=mail.example.org\nsite.spool=/var/spool/restante\nsite.user=restante\n"     \
+	"site.postmaster=NULL\nsite.trusted=127.0.0.0/104;::1/128;\nsite.log_level=2\n"            \
+	"spool.reserve=536870912\n"
+#define DEFAULTS_OF_SMTPD                                                                          \
+	"smtpd.listen=0.0.0.0:25;[::]:25;\nsmtpd.listen_lmtp=\nsmtpd.max_message_size=52428800\n"  \
+	"smtpd.max_recipients=1000\nsmtpd.max_connections=10000\n"                                 \
+	"smtpd.max_connections_per_ip=50\nsmtpd.timeout=300\nsmtpd.recipient_delimiter=+\n"        \
+	"smtpd.bare_newline=0\npop3d.listen=0.0.0.0:110;[::]:110;\n"
+#define DEFAULTS_BEHIND                                                                            \
+	"pop3d.max_connections=10000\npop3d.max_connections_per_ip=50\npop3d.timeout=600\n"        \
+	"pop3d.plaintext_auth=1\npop3d.lock_wait=5\n"
+
+START_TEST(defaults_are_those_that_are_promised)
+{
+	struct config *c = load_good(HOST);
+	struct strbuf got;
+
+	strbuf_init(&got, 4096);
+	show(&got, c);
+	ck_assert_str_eq(got.buf, DEFAULTS_BUT_LISTEN_TLS_AND_AFTER
+	    "tls.certificate=NULL\ntls.key=NULL\n" DEFAULTS_OF_SMTPD
+	    "pop3d.listen_tls=\n" DEFAULTS_BEHIND);
+	config_unref(&c);
+	ck_assert_ptr_null(c);
+
+	c = load_good(HOST "[tls]\ncertificate = /c\nkey = /k\n");
+	strbuf_clear(&got);
+	show(&got, c);
+	ck_assert_str_eq(got.buf, DEFAULTS_BUT_LISTEN_TLS_AND_AFTER
+	    "tls.certificate=/c\ntls.key=/k\n" DEFAULTS_OF_SMTPD
+	    "pop3d.listen_tls=0.0.0.0:995;[::]:995;\n" DEFAULTS_BEHIND);
+	config_unref(&c);
+	strbuf_release(&got);
+}
+END_TEST
+
+/* --- one key at a time ------------------------------------------------------ */
+
+#define NUMBER_FROM(min, max) "write a number, from " min " to " max
+#define SIZE_FROM(min, max) "write a size such as 512K, 50M or 2G, from " min " to " max
+#define TIME_FROM(min, max) "write a time such as 90s, 10m, 2h or 1d, from " min " to " max
+#define HOST_PORT                                                                                  \
+	"write HOST:PORT with a numeric address, such as 127.0.0.1:2525 or [::1]:2525, or "        \
+	"unix:/PATH"
+#define A_NETWORK                                                                                  \
+	"write an address such as ::1, or a network such as 10.0.0.0/8 with nothing behind its "   \
+	"mask"
+#define NOT_YET " is not in this version: take the line out"
+#define LONG_NAME "/a/path/that/is/longer/than/what/a/message/repeats/of/a/wrong/value"
+
+/* clang-format off */
+static const struct {
+	const char *key, *value;
+	const char *want, *error; /* one of them; want as show() has it */
+} values[] = {
+	{ "site.hostname", "mx1.example.org", "mx1.example.org", NULL },
+	{ "site.hostname", "mx1", NULL,
+	    "hostname = mx1: has no dot in it: write a full name such as mail.example.org" },
+	{ "site.hostname", "", NULL, "hostname has no value: write one, such as mail.example.org" },
+	{ "site.hostname", "none", NULL,
+	    "hostname = none: has no dot in it: write a full name such as mail.example.org" },
+	{ "site.spool", "/srv/mail spool", "/srv/mail spool", NULL },
+	{ "site.spool", "spool", NULL, "spool = spool: write the whole path, from / on" },
+	{ "site.spool", "", NULL, "spool has no value: write one, such as /var/spool/restante" },
+	{ "site.user", "root", "root", NULL },
+	{ "site.user", "mail,root", NULL,
+	    "user = mail,root: write the name of one account, such as restante" },
+	{ "site.user", "", NULL, "user has no value: write one, such as restante" },
+	{ "site.postmaster", "joe@example.org", "joe@example.org", NULL },
+	{ "site.postmaster", "", "NULL", NULL },
+	{ "site.postmaster", "none", "NULL", NULL },
+	{ "site.postmaster", "joe", NULL,
+	    "postmaster = joe: write a full address, such as joe@example.org" },
+	{ "site.postmaster", "@example.org", NULL,
+	    "postmaster = @example.org: write a full address, such as joe@example.org" },
+	{ "site.postmaster", "joe@", NULL,
+	    "postmaster = joe@: write a full address, such as joe@example.org" },
+	{ "site.postmaster", "<joe@example.org>", NULL,
+	    "postmaster = <joe@example.org>: write a full address, such as joe@example.org" },
+	{ "site.trusted", "10.0.0.0/8", "10.0.0.0/104;", NULL },
+	{ "site.trusted", "192.0.2.1, 2001:db8::/32,\t::1", "192.0.2.1/128;2001:db8::/32;::1/128;",
+	    NULL },
+	{ "site.trusted", "", "", NULL },
+	{ "site.trusted", "none", "", NULL },
+	{ "site.trusted", "127.0.0.1 10.0.0.1/8", NULL, "trusted = 10.0.0.1/8: " A_NETWORK },
+	{ "site.trusted", "localhost", NULL, "trusted = localhost: " A_NETWORK },
+	{ "site.log_level", "error", "0", NULL },
+	{ "site.log_level", "warning", "1", NULL },
+	{ "site.log_level", "info", "2", NULL },
+	{ "site.log_level", "debug", "3", NULL },
+	{ "site.log_level", "Info", NULL,
+	    "log_level = Info: write one of: error warning info debug" },
+	{ "site.log_level", "inf", NULL, "log_level = inf: write one of: error warning info debug" },
+	{ "site.log_level", "info debug", NULL,
+	    "log_level = info debug: write one of: error warning info debug" },
+	{ "spool.reserve", "0", "0", NULL },
+	{ "spool.reserve", "2G", "2147483648", NULL },
+	{ "spool.reserve", "9223372036854775807", "9223372036854775807", NULL },
+	{ "spool.reserve", "9223372036854775808", NULL,
+	    "reserve = 9223372036854775808: " SIZE_FROM("0", "9223372036854775807") },
+	{ "spool.reserve", "10%", NULL,
+	    "reserve = 10%: " SIZE_FROM("0", "9223372036854775807") },
+	{ "tls.certificate", "/c", NULL, "certificate is set and key is not: set both, or neither" },
+	{ "tls.certificate", "cert.pem", NULL,
+	    "certificate = cert.pem: write the whole path, from / on" },
+	{ "tls.certificate", "none", "NULL", NULL },
+	{ "tls.certificate", "", "NULL", NULL },
+	{ "tls.key", "/k", NULL, "key is set and certificate is not: set both, or neither" },
+	{ "tls.key", "none", "NULL", NULL },
+	{ "tls.key", "-" LONG_NAME, NULL,
+	    "key = -/a/path/that/is/longer/than/what/a/message/repeats/of/a/wrong/v: write the whole "
+	    "path, from / on" },
+	{ "smtpd.listen", "127.0.0.1:0", "127.0.0.1:0;", NULL },
+	{ "smtpd.listen", "127.0.0.1:25,[::1]:25 , unix:/run/x", "127.0.0.1:25;[::1]:25;unix:/run/x;",
+	    NULL },
+	{ "smtpd.listen", "none", "", NULL },
+	{ "smtpd.listen", "", "", NULL },
+	{ "smtpd.listen", "127.0.0.1:25 localhost:25", NULL, "listen = localhost:25: " HOST_PORT },
+	{ "smtpd.listen", "0.0.0.0", NULL, "listen = 0.0.0.0: " HOST_PORT },
+	{ "smtpd.listen", "unix:" LONG_NAME LONG_NAME, NULL,
+	    "listen = unix:/a/path/that/is/longer/than/what/a/message/repeats/of/a/wro: " HOST_PORT },
+	{ "smtpd.listen_lmtp", "unix:/run/lmtp 127.0.0.1:24", "unix:/run/lmtp;127.0.0.1:24;", NULL },
+	{ "smtpd.listen_lmtp", "none", "", NULL },
+	{ "smtpd.listen_lmtp", "/run/lmtp", NULL, "listen_lmtp = /run/lmtp: " HOST_PORT },
+	{ "smtpd.max_message_size", "64K", "65536", NULL },
+	{ "smtpd.max_message_size", "2g", "2147483648", NULL },
+	{ "smtpd.max_message_size", "65535", NULL,
+	    "max_message_size = 65535: " SIZE_FROM("64K", "2G") },
+	{ "smtpd.max_message_size", "2147483649", NULL,
+	    "max_message_size = 2147483649: " SIZE_FROM("64K", "2G") },
+	{ "smtpd.max_message_size", "none", NULL,
+	    "max_message_size = none: " SIZE_FROM("64K", "2G") },
+	{ "smtpd.max_message_size", "50 M", NULL,
+	    "max_message_size = 50 M: " SIZE_FROM("64K", "2G") },
+	{ "smtpd.max_recipients", "100", "100", NULL },
+	{ "smtpd.max_recipients", "99", NULL,
+	    "max_recipients = 99: " NUMBER_FROM("100", "100000") },
+	{ "smtpd.max_recipients", "100001", NULL,
+	    "max_recipients = 100001: " NUMBER_FROM("100", "100000") },
+	{ "smtpd.max_recipients", "1K", NULL,
+	    "max_recipients = 1K: " NUMBER_FROM("100", "100000") },
+	{ "smtpd.max_connections", "1", "1", NULL },
+	{ "smtpd.max_connections", "0", NULL,
+	    "max_connections = 0: " NUMBER_FROM("1", "1000000") },
+	{ "smtpd.max_connections_per_ip", "3", "3", NULL },
+	{ "smtpd.max_connections_per_ip", "-1", NULL,
+	    "max_connections_per_ip = -1: " NUMBER_FROM("1", "1000000") },
+	{ "smtpd.timeout", "1s", "1", NULL },
+	{ "smtpd.timeout", "1d", "86400", NULL },
+	{ "smtpd.timeout", "0", NULL, "timeout = 0: " TIME_FROM("1s", "1d") },
+	{ "smtpd.timeout", "300", NULL, "timeout = 300: " TIME_FROM("1s", "1d") },
+	{ "smtpd.timeout", "25h", NULL, "timeout = 25h: " TIME_FROM("1s", "1d") },
+	{ "smtpd.recipient_delimiter", "-", "-", NULL },
+	{ "smtpd.recipient_delimiter", "#", "#", NULL },
+	{ "smtpd.recipient_delimiter", "", "", NULL },
+	{ "smtpd.recipient_delimiter", "none", "", NULL },
+	{ "smtpd.recipient_delimiter", "++", NULL,
+	    "recipient_delimiter = ++: write one character of ! # $ % & ' * + - / = ? ^ _ ` { | } ~ "
+	    "or nothing" },
+	{ "smtpd.recipient_delimiter", "@", NULL,
+	    "recipient_delimiter = @: write one character of ! # $ % & ' * + - / = ? ^ _ ` { | } ~ "
+	    "or nothing" },
+	{ "smtpd.recipient_delimiter", "a", NULL,
+	    "recipient_delimiter = a: write one character of ! # $ % & ' * + - / = ? ^ _ ` { | } ~ "
+	    "or nothing" },
+	{ "smtpd.bare_newline", "normalize", "0", NULL },
+	{ "smtpd.bare_newline", "reject", "1", NULL },
+	{ "smtpd.bare_newline", "yes", NULL,
+	    "bare_newline = yes: write one of: normalize reject" },
+	{ "pop3d.listen", "[::1]:1110", "[::1]:1110;", NULL },
+	{ "pop3d.listen", "[::1]", NULL, "listen = [::1]: " HOST_PORT },
+	{ "pop3d.listen_tls", "127.0.0.1:995", NULL,
+	    "listen_tls needs a certificate: set certificate and key in [tls]" },
+	{ "pop3d.listen_tls", "none", "", NULL },
+	{ "pop3d.listen_tls", "995", NULL, "listen_tls = 995: " HOST_PORT },
+	{ "pop3d.max_connections", "1000000", "1000000", NULL },
+	{ "pop3d.max_connections", "1000001", NULL,
+	    "max_connections = 1000001: " NUMBER_FROM("1", "1000000") },
+	{ "pop3d.max_connections_per_ip", "1", "1", NULL },
+	{ "pop3d.max_connections_per_ip", "", NULL,
+	    "max_connections_per_ip has no value: write one, such as 50" },
+	{ "pop3d.timeout", "10m", "600", NULL },
+	{ "pop3d.timeout", "600s", "600", NULL },
+	{ "pop3d.timeout", "599s", NULL, "timeout = 599s: " TIME_FROM("10m", "1d") },
+	{ "pop3d.timeout", "5m", NULL, "timeout = 5m: " TIME_FROM("10m", "1d") },
+	{ "pop3d.plaintext_auth", "never", "0", NULL },
+	{ "pop3d.plaintext_auth", "loopback", "1", NULL },
+	{ "pop3d.plaintext_auth", "always", "2", NULL },
+	{ "pop3d.plaintext_auth", "no", NULL,
+	    "plaintext_auth = no: write one of: never loopback always" },
+	{ "pop3d.lock_wait", "0s", "0", NULL },
+	{ "pop3d.lock_wait", "10m", "600", NULL },
+	{ "pop3d.lock_wait", "11m", NULL, "lock_wait = 11m: " TIME_FROM("0s", "10m") },
+	{ "spool.quota", "1G", NULL, "quota" NOT_YET },
+	{ "spool.expire", "never", NULL, "expire" NOT_YET },
+	{ "spool.keep_deleted", "0s", NULL, "keep_deleted" NOT_YET },
+	{ "spool.keep_deleted_max", "1G", NULL, "keep_deleted_max" NOT_YET },
+	{ "spool.expire_every", "1h", NULL, "expire_every" NOT_YET },
+	{ "spool.quota_warn", "none", NULL, "quota_warn" NOT_YET },
+	{ "pop3d.user", "", NULL, "user" NOT_YET },
+	{ "pop3d.login_delay", "0s", NULL, "login_delay" NOT_YET },
+};
+/* clang-format on */
+
+/* A file that sets nothing but the hostname and, in the line that it tells, the key. */
+static unsigned
+write_key(struct strbuf *text, const char *key, const char *value)
+{
+	const char *dot = strchr(key, '.');
+
+	if (strcmp(key, "site.hostname") == 0) {
+		strbuf_addf(text, "[site]\nhostname = %s\n", value);
+		return 2;
+	}
+	strbuf_addf(text, HOST "\n[%.*s]\n%s = %s\n", (int)(dot - key), key, dot + 1, value);
+	return 5;
+}
+
+START_TEST(a_key_is_taken_or_refused)
+{
+	struct strbuf text, err, want, got;
+	struct config *c;
+	unsigned line;
+
+	strbuf_init(&text, 4096);
+	strbuf_init(&err, 4096);
+	strbuf_init(&want, 4096);
+	strbuf_init(&got, 4096);
+	line = write_key(&text, values[_i].key, values[_i].value);
+	c = load(text.buf, &err);
+	if (values[_i].error != NULL) {
+		ck_assert_ptr_null(c);
+		strbuf_addf(&want, ":%u: %s", line, values[_i].error);
+		ck_assert_str_eq(err.buf, want.buf);
+	} else {
+		ck_assert_msg(c != NULL, "%s", err.buf);
+		strbuf_addf(&want, "%s=%s\n", values[_i].key, values[_i].want);
+		show(&got, c);
+		ck_assert_msg(strstr(got.buf, want.buf) != NULL, "not %s", want.buf);
+		config_unref(&c);
+	}
+	strbuf_release(&text);
+	strbuf_release(&err);
+	strbuf_release(&want);
+	strbuf_release(&got);
+}
+END_TEST
+
+/* No key without a row that takes it and one that refuses it; those that are
+ * not built yet are refused only. */
+START_TEST(every_key_has_its_rows)
+{
+	char name[64];
+	size_t i;
+	int row, taken, refused;
+
+	for (i = 0; i < config_nkeys; i++) {
+		(void)snprintf(
+		    name, sizeof(name), "%s.%s", config_keys[i].section, config_keys[i].name);
+		for (row = 0, taken = 0, refused = 0; row < COUNT(values); row++) {
+			if (strcmp(values[row].key, name) != 0)
+				continue;
+			taken += values[row].want != NULL;
+			refused += values[row].error != NULL;
+		}
+		ck_assert_msg(refused > 0, "%s is never refused", name);
+		ck_assert_msg(
+		    taken > 0 || config_keys[i].type == CONFIG_LATER, "%s is never taken", name);
+		ck_assert_msg(
+		    config_keys[i].sentence != NULL || config_keys[i].type == CONFIG_LATER,
+		    "%s has no sentence", name);
+	}
+}
+END_TEST
+
+/* --- whole files ------------------------------------------------------------ */
+
+/* clang-format off */
+static const struct {
+	const char *name, *text, *error;
+} files[] = {
+	{ "unknown section", HOST "[imapd]\n",
+	    ":3: unknown section [imapd]: there are [site] [spool] [tls] [smtpd] [pop3d]" },
+	{ "section in capitals", "[Site]\n",
+	    ":1: unknown section [Site]: there are [site] [spool] [tls] [smtpd] [pop3d]" },
+	{ "unknown key that is near one", "\n[site]\nhostnam = a.b\n",
+	    ":3: unknown key \"hostnam\" in [site]: did you mean hostname?" },
+	{ "key with a hyphen", "[smtpd]\nmax-recipients = 100\n",
+	    ":2: unknown key \"max-recipients\" in [smtpd]: did you mean max_recipients?" },
+	{ "key in capitals", "[tls]\nKey = /k\n",
+	    ":2: unknown key \"Key\" in [tls]: did you mean key?" },
+	{ "short key with a letter too many", "[site]\nusers = x\n",
+	    ":2: unknown key \"users\" in [site]: did you mean user?" },
+	{ "key of another section", "[site]\nmax_message_size = 1M\n",
+	    ":2: unknown key \"max_message_size\" in [site]: max_message_size belongs to [smtpd]" },
+	{ "nearly a key of another section", "[site]\nmax_mesage_size = 1M\n",
+	    ":2: unknown key \"max_mesage_size\" in [site]: max_message_size belongs to [smtpd]" },
+	{ "key of two sections, in one of them", "[pop3d]\nlisten_tsl = x\n",
+	    ":2: unknown key \"listen_tsl\" in [pop3d]: did you mean listen_tls?" },
+	{ "the section at hand first", "[pop3d]\ntimeouts = x\n",
+	    ":2: unknown key \"timeouts\" in [pop3d]: did you mean timeout?" },
+	{ "key like none", "[tls]\ncolour = blue\n",
+	    ":2: unknown key \"colour\" in [tls]: [tls] has certificate key" },
+	{ "key like one of three letters", "[tls]\nfoo = x\n",
+	    ":2: unknown key \"foo\" in [tls]: [tls] has certificate key" },
+	{ "key like none where some are not built", "[spool]\ncolour = blue\n",
+	    ":2: unknown key \"colour\" in [spool]: [spool] has reserve" },
+	{ "endless key",
+	    "[tls]\n"
+	    "kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk = x\n",
+	    ":2: unknown key \"kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk\" in "
+	    "[tls]: [tls] has certificate key" },
+	{ "key twice", HOST "user = a\n\nuser = a\n",
+	    ":5: user was set in line 3 already: take one of the two out" },
+	{ "key twice in a section begun again", HOST "[tls]\n[site]\nhostname = a.b\n",
+	    ":5: hostname was set in line 2 already: take one of the two out" },
+	{ "key twice, empty at first", HOST "postmaster =\npostmaster = a@b.c\n",
+	    ":4: postmaster was set in line 3 already: take one of the two out" },
+	{ "key outside a section", "hostname = mail.example.org\n",
+	    ":1: \"hostname\" stands before any section: write [NAME] above it" },
+	{ "line that is no key", HOST "spool /var/spool/mail\n",
+	    ":3: \"spool /var/spool/mail\" has no =: write KEY = VALUE, or # before a comment" },
+	{ "the first error counts", "[site]\nuser = \nhostname = x\n",
+	    ":2: user has no value: write one, such as restante" },
+	{ "certificate without key", HOST "[tls]\n\ncertificate = /c\nkey = none\n[smtpd]\n",
+	    ":5: certificate is set and key is not: set both, or neither" },
+	{ "key without certificate", HOST "[tls]\nkey = /k\n",
+	    ":4: key is set and certificate is not: set both, or neither" },
+	{ "TLS without certificate", HOST "[pop3d]\nlisten_tls = 127.0.0.1:0\n",
+	    ":4: listen_tls needs a certificate: set certificate and key in [tls]" },
+};
+/* clang-format on */
+
+START_TEST(a_file_is_refused)
+{
+	struct strbuf err;
+
+	strbuf_init(&err, 4096);
+	ck_assert_msg(load(files[_i].text, &err) == NULL, "%s", files[_i].name);
+	ck_assert_str_eq(err.buf, files[_i].error);
+	strbuf_release(&err);
+}
+END_TEST
+
+START_TEST(a_whole_site)
+{
+	static const char text[] = "\xef\xbb\xbf# our site\r\n"
+				   "[pop3d]\r\n"
+				   "listen_tls = 127.0.0.1:1995\r\n"
+				   "[site]\r\n"
+				   "hostname=mx.example.net\r\n"
+				   "[tls]\r\n"
+				   "  key = /etc/ssl/k.pem\r\n"
+				   "  certificate = /etc/ssl/c.pem\r\n"
+				   "[pop3d]\r\n"
+				   "plaintext_auth = never";
+	struct config *c = load_good(text);
+
+	ck_assert_str_eq(c->site.hostname, "mx.example.net");
+	ck_assert_uint_eq(c->pop3d.listen_tls.n, 1);
+	ck_assert_str_eq(c->tls.key, "/etc/ssl/k.pem");
+	ck_assert_int_eq(c->pop3d.plaintext_auth, CONFIG_PLAINTEXT_NEVER);
+	ck_assert_uint_eq(c->pop3d.listen.n, 2);
+	config_unref(&c);
+}
+END_TEST
+
+/* What the machine's name is worth decides; the words are always the same. */
+START_TEST(hostname_comes_from_the_machine)
+{
+	char *name = config_hostname_default("/etc/hosts");
+	struct strbuf err, why, want;
+	struct config *c;
+
+	strbuf_init(&err, 4096);
+	strbuf_init(&why, 4096);
+	strbuf_init(&want, 4096);
+	c = load("[site]\n", &err);
+	if (config_hostname_check(name, &why) == 0) {
+		ck_assert_ptr_nonnull(c);
+		ck_assert_str_eq(c->site.hostname, name);
+	} else {
+		ck_assert_ptr_null(c);
+		strbuf_addf(&want,
+		    ": hostname is not set in [site], and this machine's own, \"%s\", %s", name,
+		    why.buf);
+		ck_assert_str_eq(err.buf, want.buf);
+	}
+	config_unref(&c);
+	free(name);
+	strbuf_release(&err);
+	strbuf_release(&why);
+	strbuf_release(&want);
+}
+END_TEST
+
+START_TEST(files_that_cannot_be_read)
+{
+	struct config *c = NULL;
+	struct strbuf err;
+	char *much;
+
+	strbuf_init(&err, 4096);
+	ck_assert_int_eq(config_load("/nowhere/restante.conf", &c, &err), -1);
+	ck_assert_str_eq(err.buf, "/nowhere/restante.conf: No such file or directory: make it from "
+				  "restante.conf.example, or name another with -c");
+	strbuf_clear(&err);
+	ck_assert_int_eq(config_load("/", &c, &err), -1);
+	ck_assert_str_eq(err.buf, "/: cannot be read: Is a directory");
+
+	much = malloc((1 << 20) + 1);
+	ck_assert_ptr_nonnull(much);
+	memset(much, '\n', (1 << 20) + 1);
+	memcpy(much, HOST, strlen(HOST));
+	write_text(much, 1 << 20);
+	strbuf_clear(&err);
+	ck_assert_int_eq(config_load(path, &c, &err), 0);
+	config_unref(&c);
+	write_text(much, (1 << 20) + 1);
+	ck_assert_int_eq(config_load(path, &c, &err), -1);
+	ck_assert_ptr_nonnull(strstr(err.buf, ": is larger than 1M, which no configuration is"));
+	ck_assert_ptr_null(c);
+	free(much);
+	strbuf_release(&err);
+}
+END_TEST
+
+START_TEST(references_are_counted)
+{
+	struct config *c = load_good(HOST), *other;
+
+	other = config_ref(c);
+	ck_assert_ptr_eq(other, c);
+	config_unref(&c);
+	ck_assert_ptr_null(c);
+	ck_assert_str_eq(other->site.hostname, "mail.example.org");
+	config_unref(&other);
+	config_unref(&other);
+	ck_assert_ptr_null(other);
+}
+END_TEST
+
+static const struct {
+	const char *trusted, *peer;
+	bool want;
+} peers[] = {
+	{"127.0.0.0/8 ::1",  "127.9.9.9:1",          true },
+	{ "127.0.0.0/8 ::1", "[::1]:1",              true },
+	{ "127.0.0.0/8 ::1", "[::ffff:127.0.0.1]:1", true },
+	{ "127.0.0.0/8 ::1", "128.0.0.1:1",          false},
+	{ "127.0.0.0/8 ::1", "[::2]:1",              false},
+	{ "127.0.0.0/8 ::1", "unix:/x",              true },
+	{ "",		"127.0.0.1:1",          false},
+};
+
+START_TEST(trusted_peers)
+{
+	struct endpoint e;
+	struct strbuf text;
+	struct config *c;
+	uint8_t octets[16];
+
+	strbuf_init(&text, 4096);
+	strbuf_addf(&text, HOST "trusted = %s\n", peers[_i].trusted);
+	c = load_good(text.buf);
+	ck_assert_int_eq(endpoint_parse(peers[_i].peer, &e), 0);
+	endpoint_octets(&e, octets);
+	ck_assert(config_trusts(c, octets) == peers[_i].want);
+	config_unref(&c);
+	strbuf_release(&text);
+}
+END_TEST
+
+#define TLS "[tls]\ncertificate = /c\nkey = /k\n"
+
+static const struct {
+	const char *old, *new, *want;
+} changes[] = {
+	{HOST,		 HOST,								   ""                  },
+	{ HOST,		"[site]\nhostname = other.example.org\nlog_level = debug\ntrusted =\n", ""                  },
+	{ HOST "spool = /a\n", HOST "spool = /b\n",						    "site.spool "       },
+	{ HOST "user = a\n",   HOST,								   "site.user "        },
+	{ HOST,		HOST "[smtpd]\nlisten = 0.0.0.0:25\n",                                  "smtpd.listen "     },
+	{ HOST,		HOST "[smtpd]\nlisten = 0.0.0.0:25, [0::0]:25\n",                       ""                  },
+	{ HOST,		HOST "[smtpd]\nlisten = 0.0.0.0:26 [::]:25\n",                          "smtpd.listen "     },
+	{ HOST,		HOST "[smtpd]\nlisten = [::]:25 0.0.0.0:25\n",                          "smtpd.listen "     },
+	{ HOST,		HOST "[smtpd]\nlisten_lmtp = unix:/x\ntimeout = 1m\n",                  "smtpd.listen_lmtp "},
+	{ HOST,		HOST "[pop3d]\nlisten = none\n",                                        "pop3d.listen "     },
+	{ HOST TLS,            HOST TLS "[pop3d]\nlisten_tls = none\n",                                "pop3d.listen_tls " },
+	{ HOST,		HOST TLS,							       "pop3d.listen_tls " },
+	{ HOST,		HOST "spool = /b\nuser = x\n[pop3d]\nlisten = none\n",
+         "site.spool site.user pop3d.listen "									      },
+};
+
+START_TEST(some_changes_need_a_restart)
+{
+	struct config *old = load_good(changes[_i].old), *new = load_good(changes[_i].new);
+	struct strbuf keys;
+
+	strbuf_init(&keys, 500);
+	ck_assert_int_eq(config_restart_needed(old, new, &keys), 0);
+	ck_assert_str_eq(keys.buf, changes[_i].want);
+	strbuf_release(&keys);
+
+	strbuf_init(&keys, 5);
+	ck_assert_int_eq(
+	    config_restart_needed(old, new, &keys), changes[_i].want[0] == '\0' ? 0 : -1);
+	strbuf_release(&keys);
+	config_unref(&old);
+	config_unref(&new);
+}
+END_TEST
+
+/* Everything else is re-read by SIGHUP. */
+START_TEST(keys_that_need_a_restart)
+{
+	static const char restart[] = "site.spool site.user smtpd.listen smtpd.listen_lmtp "
+				      "pop3d.listen pop3d.listen_tls ";
+	struct strbuf marked;
+	size_t i;
+
+	strbuf_init(&marked, 500);
+	for (i = 0; i < config_nkeys; i++) {
+		if (config_keys[i].restart)
+			strbuf_addf(&marked, "%s.%s ", config_keys[i].section, config_keys[i].name);
+	}
+	ck_assert_str_eq(marked.buf, restart);
+	strbuf_release(&marked);
+}
+END_TEST
+
+/* --- the example ------------------------------------------------------------ */
+
+static char *
+example(size_t *len_r)
+{
+	char *text = NULL;
+	FILE *out = open_memstream(&text, len_r);
+
+	ck_assert_ptr_nonnull(out);
+	ck_assert_int_eq(config_write_example(out), 0);
+	ck_assert_int_eq(fclose(out), 0);
+	return text;
+}
+
+START_TEST(example_is_as_kept)
+{
+	const char *update = getenv("UPDATE_EXAMPLE");
+	char *want, got[16384];
+	size_t len, n;
+	FILE *file;
+
+	want = example(&len);
+	if (update != NULL && *update != '\0') {
+		file = fopen(EXAMPLE, "w");
+		ck_assert_ptr_nonnull(file);
+		ck_assert_uint_eq(fwrite(want, 1, len, file), len);
+		ck_assert_int_eq(fclose(file), 0);
+	}
+	file = fopen(EXAMPLE, "r");
+	ck_assert_msg(file != NULL, EXAMPLE ": %s", strerror(errno));
+	n = fread(got, 1, sizeof(got) - 1, file);
+	got[n] = '\0';
+	(void)fclose(file);
+	ck_assert_msg(strcmp(got, want) == 0,
+	    EXAMPLE " is not what the table of keys says: run this test with UPDATE_EXAMPLE=1");
+	free(want);
+}
+END_TEST
+
+/* With every # taken away it is a good file that sets every key; as it is, an empty one. */
+START_TEST(example_is_true)
+{
+	struct strbuf bare, kept, defaults;
+	struct config *c;
+	char *text, *line, *save = NULL;
+	size_t len, keys = 0, i, later = 0;
+
+	text = example(&len);
+	strbuf_init(&bare, 16384);
+	strbuf_init(&kept, 16384);
+	strbuf_init(&defaults, 16384);
+	for (line = strtok_r(text, "\n", &save); line != NULL; line = strtok_r(NULL, "\n", &save)) {
+		ck_assert_uint_le(strlen(line), 80);
+		ck_assert_msg(line[0] == '[' || line[0] == '#', "%s", line);
+		if (line[0] == '#' && line[1] != ' ') {
+			line++;
+			keys++;
+		}
+		strbuf_addf(&bare, "%s\n", line);
+	}
+	for (i = 0; i < config_nkeys; i++)
+		later += config_keys[i].type == CONFIG_LATER;
+	ck_assert_uint_eq(keys, config_nkeys - later);
+
+	c = load_good(bare.buf);
+	show(&kept, c);
+	config_unref(&c);
+	c = load_good(HOST "[tls]\ncertificate = /etc/restante/certificate.pem\n"
+			   "key = /etc/restante/key.pem\n");
+	show(&defaults, c);
+	ck_assert_str_eq(kept.buf, defaults.buf);
+	config_unref(&c);
+	free(text);
+	strbuf_release(&bare);
+	strbuf_release(&kept);
+	strbuf_release(&defaults);
+}
+END_TEST
+
+START_TEST(example_that_cannot_be_written)
+{
+	FILE *full = fopen("/dev/full", "w");
+
+	ck_assert_ptr_nonnull(full);
+	ck_assert_int_eq(config_write_example(full), -1);
+	(void)fclose(full);
+}
+END_TEST
+
+int
+main(void)
+{
+	Suite *suite = suite_create("config");
+	TCase *tc = tcase_create("config");
+	SRunner *runner = srunner_create(suite);
+	int failed, fd = mkstemp(path);
+
+	if (fd == -1) {
+		perror(path);
+		return 1;
+	}
+	(void)close(fd);
+	tcase_add_test(tc, defaults_are_those_that_are_promised);
+	tcase_add_loop_test(tc, a_key_is_taken_or_refused, 0, COUNT(values));
+	tcase_add_test(tc, every_key_has_its_rows);
+	tcase_add_loop_test(tc, a_file_is_refused, 0, COUNT(files));
+	tcase_add_test(tc, a_whole_site);
+	tcase_add_test(tc, hostname_comes_from_the_machine);
+	tcase_add_test(tc, files_that_cannot_be_read);
+	tcase_add_test(tc, references_are_counted);
+	tcase_add_loop_test(tc, trusted_peers, 0, COUNT(peers));
+	tcase_add_loop_test(tc, some_changes_need_a_restart, 0, COUNT(changes));
+	tcase_add_test(tc, keys_that_need_a_restart);
+	tcase_add_test(tc, example_is_as_kept);
+	tcase_add_test(tc, example_is_true);
+	tcase_add_test(tc, example_that_cannot_be_written);
+	suite_add_tcase(suite, tc);
+	srunner_run_all(runner, CK_NORMAL);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	(void)unlink(path);
+	return failed != 0;
+}
