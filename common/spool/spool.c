@@ -23,6 +23,7 @@
 #include "base/mem.h"
 #include "committer.h"
 #include "janitor.h"
+#include "password.h"
 #include "spool_internal.h"
 
 #define SEGMENTS_DIR "segments"
@@ -39,11 +40,14 @@ static const char *const status_texts[SPOOL_STATUSES] = {
 	[SPOOL_NO_DOMAIN] = "no such domain here",
 	[SPOOL_NO_MAILBOX] = "no such mailbox here",
 	[SPOOL_NO_ALIAS] = "no such alias",
+	[SPOOL_NO_POSTMASTER] = "nobody is postmaster yet: make that mailbox, or name one in [site]",
 	[SPOOL_NO_MESSAGE] = "no such message",
 	[SPOOL_DISABLED] = "the mailbox is disabled",
 	[SPOOL_EXISTS] = "exists already",
 	[SPOOL_IN_USE] = "the domain still has users",
 	[SPOOL_NOT_LOCAL] = "not an address of this site, and Restante does not forward",
+	[SPOOL_BAD_ADDRESS] = "not an address that a mailbox here can have",
+	[SPOOL_BAD_PASSWORD] = "a password has 1 to 511 octets and no NUL",
 	[SPOOL_DENIED] = "login refused",
 	[SPOOL_TOO_MANY] = "too many recipients",
 	[SPOOL_OVER_QUOTA] = "the mailbox is full",
@@ -214,7 +218,9 @@ open_parts(struct spool *sp, struct strbuf *err)
 	}
 	sp->locks_open = true;
 	sp->files = segment_cache_new();
-	if (sp->files == NULL)
+	if (sp->role != SPOOL_SMTPD)
+		sp->passwords = password_cache_new();
+	if (sp->files == NULL || (sp->role != SPOOL_SMTPD && sp->passwords == NULL))
 		return SPOOL_NO_MEMORY;
 	st = index_open(sp, INDEX_MAIN, &sp->index, err);
 	if (st == SPOOL_OK && sp->role != SPOOL_SMTPD)
@@ -274,6 +280,7 @@ spool_close(struct spool **spp)
 	index_close(&sp->secrets);
 	index_close(&sp->index);
 	segment_cache_free(&sp->files);
+	password_cache_free(&sp->passwords);
 	if (sp->locks_open)
 		locks_close(&sp->locks);
 	if (sp->segments_fd >= 0)

@@ -17,6 +17,7 @@
 
 struct committer;
 struct keeper;
+struct password_cache;
 
 struct spool {
 	char *dir;                      /* owned */
@@ -32,6 +33,7 @@ struct spool {
 	struct index_store *index;      /* owned */
 	struct index_store *secrets;    /* owned; NULL for smtpd */
 	struct segment_cache *files;    /* owned */
+	struct password_cache *passwords; /* owned; NULL for smtpd */
 	struct keeper *keeper;          /* owned; for pop-admin it has no thread */
 	struct committer *committer;    /* owned; NULL where nothing is delivered */
 

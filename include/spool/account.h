@@ -103,8 +103,8 @@ struct account_domain {
 enum spool_status account_domain_add(struct spool *, const char *name);
 /* SPOOL_NO_DOMAIN; SPOOL_IN_USE with users; its aliases go with it. */
 enum spool_status account_domain_remove(struct spool *, const char *name);
-/* In order of name.  `each` returns 0, or anything else to end the walk; the index is not
- * held meanwhile.  This is so for every list here. */
+/* In order of name.  `each` returns 0, or anything else to end the walk.  It runs inside a read
+ * transaction and must wait for nobody.  This is so for every list of this floor. */
 enum spool_status account_domain_list(struct spool *,
     int (*each)(void *arg, const struct account_domain *), void *arg);
 
@@ -145,7 +145,7 @@ enum spool_status account_user_rename(struct spool *, const struct address *,
     const struct address *new_address);
 
 /* `address` with an empty local is the domain's catch-all.  Adds to the targets that
- * exist; one that is there already is no failure.  All of them or none: where a target is at
+ * exist; one that is there already is no failure.  n > 0; all of them or none: where a target is at
  * fault, *bad_r is its place (`bad_r` may be NULL).  SPOOL_NOT_LOCAL for a target that is
  * neither mailbox nor alias here, SPOOL_NO_DOMAIN for a foreign alias address, SPOOL_EXISTS
  * when the address is a mailbox. */

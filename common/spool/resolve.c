@@ -1,0 +1,208 @@
+/*
+ * resolve - which mailboxes mail to an address reaches.
+ *
+ * Runs on smtpd's loops: one short read transaction, a handful of look-ups by
+ * index.  An alias is followed by one statement whose UNION is the set of what was
+ * visited, so loops end by themselves and each mailbox comes once.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "account_internal.h"
+#include "base/mem.h"
+#include "spool/account.h"
+
+static const char sql_follow[] =
+    "WITH RECURSIVE reached (alias) AS (VALUES (?1)"
+    " UNION SELECT t.next FROM reached r CROSS JOIN alias_target t ON t.alias = r.alias"
+    " WHERE t.next IS NOT NULL)"
+    " SELECT DISTINCT m.id, m.enabled, m.local, d.name"
+    " FROM reached r CROSS JOIN alias_target t ON t.alias = r.alias"
+    " CROSS JOIN mailbox m ON m.id = t.mailbox CROSS JOIN domain d ON d.id = m.domain";
+
+static const char sql_first[] = "SELECT m.id, m.enabled, m.local, d.name"
+				" FROM mailbox m JOIN domain d ON d.id = m.domain"
+				" ORDER BY m.id LIMIT 1";
+
+static enum spool_status
+add_target(struct account_targets *targets, uint64_t mailbox, const char *address)
+{
+	struct account_target *target;
+
+	if (targets->n == ACCOUNT_TARGETS_MAX)
+		return SPOOL_TOO_MANY;
+	if (mem_grow(&targets->list, &targets->cap, targets->n + 1, sizeof(*targets->list)) != 0)
+		return SPOOL_NO_MEMORY;
+	target = &targets->list[targets->n];
+	target->mailbox = mailbox;
+	target->address = mem_dup(address, strlen(address));
+	if (target->address == NULL)
+		return SPOOL_NO_MEMORY;
+	targets->n++;
+	return SPOOL_OK;
+}
+
+static enum spool_status
+add_mailbox(struct account_targets *targets, const struct account_mailbox *m)
+{
+	return m->enabled ? add_target(targets, m->id, m->address) : SPOOL_DISABLED;
+}
+
+/* Adds the enabled ones of the mailboxes in the rows of `stmt`. */
+static enum spool_status
+add_rows(struct index_conn *c, sqlite3_stmt *stmt, struct account_targets *targets)
+{
+	enum spool_status st, empty = SPOOL_NO_MAILBOX;
+	char address[ACCOUNT_ADDRESS_MAX];
+	bool row;
+
+	while ((st = index_step(c, stmt, &row)) == SPOOL_OK && row) {
+		if (sqlite3_column_int(stmt, 1) == 0) {
+			empty = SPOOL_DISABLED;
+			continue;
+		}
+		st = account_text_address(stmt, 2, 3, address);
+		if (st == SPOOL_OK)
+			st = add_target(targets, account_u64(stmt, 0), address);
+		if (st != SPOOL_OK)
+			break;
+	}
+	sqlite3_reset(stmt);
+	if (st == SPOOL_OK && targets->n == 0)
+		st = empty;
+	return st;
+}
+
+static enum spool_status
+follow(struct index_conn *c, uint64_t alias, struct account_targets *targets)
+{
+	sqlite3_stmt *stmt = account_query(c, sql_follow, "u", alias);
+
+	return stmt != NULL ? add_rows(c, stmt, targets) : SPOOL_IO;
+}
+
+/* The mailbox or alias of exactly this name.  SPOOL_NO_ALIAS when there is neither. */
+static enum spool_status
+reach_name(struct index_conn *c, uint64_t domain, const char *local, size_t len,
+    struct account_targets *targets)
+{
+	struct account_mailbox mailbox;
+	enum spool_status st;
+	uint64_t alias;
+
+	if (len > 0) {
+		st = account_find_mailbox(c, domain, local, len, &mailbox);
+		if (st != SPOOL_NO_MAILBOX)
+			return st == SPOOL_OK ? add_mailbox(targets, &mailbox) : st;
+	}
+	st = account_find_alias(c, domain, local, len, &alias);
+	return st == SPOOL_OK ? follow(c, alias, targets) : st;
+}
+
+/* As written, then without +tag.  SPOOL_NO_ALIAS when there is neither. */
+static enum spool_status
+reach_local(struct index_conn *c, uint64_t domain, const char *local, char delimiter,
+    struct account_targets *targets)
+{
+	size_t len = strlen(local), base = address_base_len(local, delimiter);
+	enum spool_status st = reach_name(c, domain, local, len, targets);
+
+	if (st == SPOOL_NO_ALIAS && base < len)
+		st = reach_name(c, domain, local, base, targets);
+	return st;
+}
+
+static enum spool_status
+reach_first(struct index_conn *c, struct account_targets *targets)
+{
+	sqlite3_stmt *stmt = account_query(c, sql_first, "");
+
+	return stmt != NULL ? add_rows(c, stmt, targets) : SPOOL_IO;
+}
+
+/* The site's postmaster.  Never led on to himself, whatever he is called. */
+static enum spool_status
+reach_postmaster(
+    struct index_conn *c, const struct account_policy *policy, struct account_targets *targets)
+{
+	struct address address;
+	enum spool_status st;
+	uint64_t domain;
+
+	if (policy->postmaster == NULL) {
+		st = reach_first(c, targets);
+	} else if (address_parse(policy->postmaster, &address) != 0) {
+		st = SPOOL_NO_MAILBOX;
+	} else {
+		st = account_find_domain(c, address.domain, &domain);
+		if (st == SPOOL_OK)
+			st = reach_local(c, domain, address.local, policy->delimiter, targets);
+		if (st == SPOOL_NO_ALIAS)
+			st = reach_name(c, domain, "", 0, targets);
+	}
+	if (st == SPOOL_NO_DOMAIN || st == SPOOL_NO_MAILBOX || st == SPOOL_NO_ALIAS ||
+	    st == SPOOL_DISABLED)
+		st = SPOOL_NO_POSTMASTER;
+	return st;
+}
+
+/* RFC 5321 4.5.1 and RFC 2142 4: these names are answered for in every domain. */
+static bool
+is_role(const char *local, char delimiter)
+{
+	static const char *const roles[] = { "postmaster", "abuse" };
+	size_t len = address_base_len(local, delimiter);
+
+	for (size_t i = 0; i < sizeof(roles) / sizeof(roles[0]); i++)
+		if (len == strlen(roles[i]) && strncasecmp(local, roles[i], len) == 0)
+			return true;
+	return false;
+}
+
+static enum spool_status
+reach(struct index_conn *c, const struct address *rcpt, const struct account_policy *policy,
+    struct account_targets *targets)
+{
+	enum spool_status st;
+	uint64_t domain;
+
+	if (rcpt->domain[0] == '\0')
+		return reach_postmaster(c, policy, targets);
+	st = account_find_domain(c, rcpt->domain, &domain);
+	if (st != SPOOL_OK)
+		return st;
+	st = reach_local(c, domain, rcpt->local, policy->delimiter, targets);
+	if (st == SPOOL_NO_ALIAS && is_role(rcpt->local, policy->delimiter))
+		return reach_postmaster(c, policy, targets);
+	if (st == SPOOL_NO_ALIAS)
+		st = reach_name(c, domain, "", 0, targets);
+	return st == SPOOL_NO_ALIAS ? SPOOL_NO_MAILBOX : st;
+}
+
+enum spool_status
+account_resolve(struct spool *spool, const struct address *rcpt,
+    const struct account_policy *policy, struct account_targets *targets_r)
+{
+	struct index_conn *c;
+	enum spool_status st;
+
+	memset(targets_r, 0, sizeof(*targets_r));
+	st = index_read_begin(spool, INDEX_MAIN, &c);
+	if (st != SPOOL_OK)
+		return st;
+	st = reach(c, rcpt, policy, targets_r);
+	index_read_end(spool, &c);
+	if (st != SPOOL_OK)
+		account_targets_release(targets_r);
+	return st;
+}
+
+void
+account_targets_release(struct account_targets *targets)
+{
+	for (size_t i = 0; i < targets->n; i++)
+		free(targets->list[i].address);
+	free(targets->list);
+	memset(targets, 0, sizeof(*targets));
+}
