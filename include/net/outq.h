@@ -1,9 +1,9 @@
 /*
  * outq - octets on their way out: memory and ranges of files, in order.
  *
- * A session writes, the connection drains.  Memory is kept in chunks and given back as
- * soon as they are sent, so an idle queue holds none.  A failed append sets `failed`
- * for good: the session cannot have been understood and is to be dropped.
+ * A session writes, the connection drains.  Memory is kept in chunks and given back
+ * as soon as they are sent, so an idle queue holds none.  A failed append sets
+ * `failed` for good: the session cannot have been understood and is to be dropped.
  *
  * Thread: the loop's.
  */
@@ -22,31 +22,37 @@
 #define OUTQ_HIGH_WATER (64u * 1024)
 
 struct outq {
-	struct list_node slices;
+	struct list_node slices;        /* none of them is empty */
 	uint64_t pending;       /* octets not yet sent, memory and files */
-	bool failed;            /* memory ran out, or a file was shorter than its slice */
+	bool failed;            /* memory ran out, or a file could not be read as far as its
+				   slice reaches */
 };
 
 void outq_init(struct outq *);
-void outq_release(struct outq *);       /* releases what file slices hold */
+/* Drops what is left, and runs the `release` of each file slice; the queue is empty and
+ * may be used again, `failed` stays. */
+void outq_release(struct outq *);
 
 void outq_add(struct outq *, const void *buf, size_t len);
 void outq_addstr(struct outq *, const char *text);
 void outq_addf(struct outq *, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/* Adds `len` octets of `fd` from `offset`.  `release(arg)` runs once, when they are sent or
- * dropped.  When memory is out it runs at once. */
+/* Adds `len` octets of `fd` from `offset`.  `release(arg)` runs once, when they are sent
+ * or dropped; it may be NULL.  When memory is out, or len is 0, it runs at once. */
 void outq_add_file(struct outq *, int fd, uint64_t offset, uint64_t len,
     void (*release)(void *arg), void *arg);
 
-/* Sends what the socket takes, at most `budget` octets: memory with writev(2), files with
- * sendfile(2), MSG_MORE between them.  The number of octets sent (0: the socket is full), or -1 with
- * errno; ENODATA when a file ended before its slice: then the connection must be cut. */
+/* Sends what the socket takes, at most `budget` octets: memory with sendmsg(2), files with
+ * sendfile(2), so joined that only the last segment is a short one.  The number of octets
+ * sent (0: the socket is full, or there is nothing), or -1 with errno: ENODATA when a file
+ * ended before its slice.  With `failed` set as well the fault is the file's, else the
+ * socket's.  The process ignores SIGPIPE: sendfile(2) has no flag for that. */
 ssize_t outq_send(struct outq *, int socket, size_t budget);
 
-/* For TLS and for tests: the next octets as memory.  Points *buf_r at them (files are read
- * into `scratch`), at most `cap`; 0 when there is nothing, -1 with errno as above.  outq_consume() then takes what
- * was used; until then the same octets come again. */
+/* For TLS and for tests: the next octets as memory.  Points *buf_r at them (short slices
+ * and files are gathered in `scratch`), at most `cap`; 0 when there is nothing, -1 with
+ * errno as above.  outq_consume() then takes what was used; until then the same octets
+ * come again, and as many or more of them. */
 ssize_t outq_peek(struct outq *, void *scratch, size_t cap, const void **buf_r);
 void outq_consume(struct outq *, size_t len);
 

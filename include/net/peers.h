@@ -1,8 +1,8 @@
 /*
  * peers - how many sessions each address has, and how often it failed to log in.
  *
- * IPv6 addresses count by their /64.  Entries go when nothing is left to remember, and
- * their number is bounded by sessions plus PEERS_REMEMBERED.
+ * IPv6 addresses count by their /64.  Entries go when nothing is left to remember,
+ * and their number is bounded by sessions plus PEERS_REMEMBERED.
  *
  * Thread: any; one mutex inside.
  */
@@ -16,6 +16,7 @@
 
 struct peers;
 
+/* NULL: no memory. */
 struct peers *peers_new(void);
 void peers_free(struct peers **);
 
@@ -28,8 +29,8 @@ enum peers_verdict peers_enter(struct peers *, const uint8_t address[16], bool e
 void peers_leave(struct peers *, const uint8_t address[16]);
 uint64_t peers_total(struct peers *);
 
-/* A login failed: how long its answer is to be put off, in ms: nothing at first, doubling
- * from 500 ms to 8 s; halved for every minute without a failure. */
+/* A login failed: how long its answer is to be put off, in ms: nothing at first, then
+ * doubling from 500 ms to 8 s; halved for every minute without a failure. */
 uint64_t peers_failure_delay(struct peers *, const uint8_t address[16]);
 
 #endif

@@ -18,23 +18,32 @@
 struct tls_context;
 struct tls;
 
-/* Loads a PEM chain and its key and checks that they belong together.  NULL with a sentence
- * in err that names the file. */
-struct tls_context *tls_context_load(const char *certificate, const char *key, struct strbuf *err);
+/* Loads a PEM chain and its key and checks that they belong together.  NULL with a
+ * sentence in err that names the file. */
+struct tls_context *tls_context_load(const char *certificate, const char *key,
+    struct strbuf *err);
 struct tls_context *tls_context_ref(struct tls_context *);
-void tls_context_unref(struct tls_context **);
+/* *context may hold NULL. */
+void tls_context_unref(struct tls_context **context);
 
-enum tls_result { TLS_OK, TLS_WANT_READ, TLS_WANT_WRITE, TLS_CLOSED, TLS_FAILED };
+enum tls_result {
+	TLS_OK,
+	TLS_WANT_READ,          /* the socket has nothing for it now */
+	TLS_WANT_WRITE,         /* the socket takes nothing now */
+	TLS_CLOSED,             /* the peer ended TLS, or TCP, or reset it */
+	TLS_FAILED,
+};
 
 /* The server's side on a non-blocking socket, which stays the caller's.  NULL: no memory. */
 struct tls *tls_new(struct tls_context *, int socket);
 void tls_free(struct tls **);
 
 enum tls_result tls_handshake(struct tls *);
+/* At least one octet when TLS_OK.  `cap` and `len` are not 0. */
 enum tls_result tls_read(struct tls *, void *buf, size_t cap, size_t *len_r);
 /* After a WANT the next call must begin with the same octets; it may have more of them. */
 enum tls_result tls_write(struct tls *, const void *buf, size_t len, size_t *len_r);
-/* Sends close_notify (RFC 8314 3.4); does not wait for the peer's. */
+/* Sends close_notify (RFC 8314 3.4); does not wait for the peer's.  Not after FAILED. */
 enum tls_result tls_shutdown(struct tls *);
 
 const char *tls_version(const struct tls *);
