@@ -17,18 +17,18 @@ struct unit {
 };
 
 static const struct unit size_units[] = {
-	{'G',   UINT64_C(1) << 30},
-	{ 'M',  UINT64_C(1) << 20},
-	{ 'K',  UINT64_C(1) << 10},
-	{ '\0', 1                },
+	{ 'G', UINT64_C(1) << 30 },
+	{ 'M', UINT64_C(1) << 20 },
+	{ 'K', UINT64_C(1) << 10 },
+	{ '\0', 1 },
 };
 
 static const struct unit age_units[] = {
-	{'w',  604800},
+	{ 'w', 604800 },
 	{ 'd', 86400 },
-	{ 'h', 3600  },
-	{ 'm', 60    },
-	{ 's', 1     },
+	{ 'h', 3600 },
+	{ 'm', 60 },
+	{ 's', 1 },
 };
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))

@@ -197,10 +197,10 @@ static const struct {
 	enum log_level level;
 	const char *name, *prefix;
 } levels[] = {
-	{LOG_LEVEL_ERROR,    "error",   "<3>"},
-	{ LOG_LEVEL_WARNING, "warning", "<4>"},
-	{ LOG_LEVEL_INFO,    "info",    "<6>"},
-	{ LOG_LEVEL_DEBUG,   "debug",   "<7>"},
+	{ LOG_LEVEL_ERROR, "error", "<3>" },
+	{ LOG_LEVEL_WARNING, "warning", "<4>" },
+	{ LOG_LEVEL_INFO, "info", "<6>" },
+	{ LOG_LEVEL_DEBUG, "debug", "<7>" },
 };
 
 START_TEST(levels_and_priorities)

@@ -80,18 +80,18 @@ static const struct {
 	const char *add;
 	bool fails;
 } maxima[] = {
-	{"octets fill it",			     OCTETS, 10, 7,  "xyz",        false},
-	{ "octets pass it",			    OCTETS, 10, 8,  "xyz",        true },
-	{ "text fills it",			     TEXT,   10, 7,  "xyz",        false},
-	{ "text passes it",			    TEXT,   10, 8,  "xyz",        true },
-	{ "one fills it",			      ONE,    10, 9,  "x",          false},
-	{ "one passes it",			     ONE,    10, 10, "x",          true },
-	{ "format fills it",                           FORMAT, 10, 7,  "xyz",        false},
-	{ "format passes it",                          FORMAT, 10, 8,  "xyz",        true },
-	{ "format passes it from empty",               FORMAT, 2,  0,  "xyz",        true },
+	{ "octets fill it", OCTETS, 10, 7, "xyz", false },
+	{ "octets pass it", OCTETS, 10, 8, "xyz", true },
+	{ "text fills it", TEXT, 10, 7, "xyz", false },
+	{ "text passes it", TEXT, 10, 8, "xyz", true },
+	{ "one fills it", ONE, 10, 9, "x", false },
+	{ "one passes it", ONE, 10, 10, "x", true },
+	{ "format fills it", FORMAT, 10, 7, "xyz", false },
+	{ "format passes it", FORMAT, 10, 8, "xyz", true },
+	{ "format passes it from empty", FORMAT, 2, 0, "xyz", true },
 	{ "format passes it beyond what is allocated", FORMAT, 70, 62, "0123456789", true },
-	{ "format fills it beyond what is allocated",  FORMAT, 72, 62, "0123456789", false},
-	{ "maximum of nothing",                        ONE,    0,  0,  "x",          true },
+	{ "format fills it beyond what is allocated", FORMAT, 72, 62, "0123456789", false },
+	{ "maximum of nothing", ONE, 0, 0, "x", true },
 };
 
 START_TEST(maximum_holds)

@@ -191,7 +191,6 @@ END_TEST
 #define NOT_YET " is not in this version: take the line out"
 #define LONG_NAME "/a/path/that/is/longer/than/what/a/message/repeats/of/a/wrong/value"
 
-/* clang-format off */
 static const struct {
 	const char *key, *value;
 	const char *want, *error; /* one of them; want as show() has it */
@@ -233,7 +232,8 @@ static const struct {
 	{ "site.log_level", "debug", "3", NULL },
 	{ "site.log_level", "Info", NULL,
 	    "log_level = Info: write one of: error warning info debug" },
-	{ "site.log_level", "inf", NULL, "log_level = inf: write one of: error warning info debug" },
+	{ "site.log_level", "inf", NULL,
+	    "log_level = inf: write one of: error warning info debug" },
 	{ "site.log_level", "info debug", NULL,
 	    "log_level = info debug: write one of: error warning info debug" },
 	{ "spool.reserve", "0", "0", NULL },
@@ -241,9 +241,9 @@ static const struct {
 	{ "spool.reserve", "9223372036854775807", "9223372036854775807", NULL },
 	{ "spool.reserve", "9223372036854775808", NULL,
 	    "reserve = 9223372036854775808: " SIZE_FROM("0", "9223372036854775807") },
-	{ "spool.reserve", "10%", NULL,
-	    "reserve = 10%: " SIZE_FROM("0", "9223372036854775807") },
-	{ "tls.certificate", "/c", NULL, "certificate is set and key is not: set both, or neither" },
+	{ "spool.reserve", "10%", NULL, "reserve = 10%: " SIZE_FROM("0", "9223372036854775807") },
+	{ "tls.certificate", "/c", NULL,
+	    "certificate is set and key is not: set both, or neither" },
 	{ "tls.certificate", "cert.pem", NULL,
 	    "certificate = cert.pem: write the whole path, from / on" },
 	{ "tls.certificate", "none", "NULL", NULL },
@@ -251,18 +251,21 @@ static const struct {
 	{ "tls.key", "/k", NULL, "key is set and certificate is not: set both, or neither" },
 	{ "tls.key", "none", "NULL", NULL },
 	{ "tls.key", "-" LONG_NAME, NULL,
-	    "key = -/a/path/that/is/longer/than/what/a/message/repeats/of/a/wrong/v: write the whole "
+	    "key = -/a/path/that/is/longer/than/what/a/message/repeats/of/a/wrong/v: write the "
+	    "whole "
 	    "path, from / on" },
 	{ "smtpd.listen", "127.0.0.1:0", "127.0.0.1:0;", NULL },
-	{ "smtpd.listen", "127.0.0.1:25,[::1]:25 , unix:/run/x", "127.0.0.1:25;[::1]:25;unix:/run/x;",
-	    NULL },
+	{ "smtpd.listen", "127.0.0.1:25,[::1]:25 , unix:/run/x",
+	    "127.0.0.1:25;[::1]:25;unix:/run/x;", NULL },
 	{ "smtpd.listen", "none", "", NULL },
 	{ "smtpd.listen", "", "", NULL },
 	{ "smtpd.listen", "127.0.0.1:25 localhost:25", NULL, "listen = localhost:25: " HOST_PORT },
 	{ "smtpd.listen", "0.0.0.0", NULL, "listen = 0.0.0.0: " HOST_PORT },
 	{ "smtpd.listen", "unix:" LONG_NAME LONG_NAME, NULL,
-	    "listen = unix:/a/path/that/is/longer/than/what/a/message/repeats/of/a/wro: " HOST_PORT },
-	{ "smtpd.listen_lmtp", "unix:/run/lmtp 127.0.0.1:24", "unix:/run/lmtp;127.0.0.1:24;", NULL },
+	    "listen = "
+	    "unix:/a/path/that/is/longer/than/what/a/message/repeats/of/a/wro: " HOST_PORT },
+	{ "smtpd.listen_lmtp", "unix:/run/lmtp 127.0.0.1:24", "unix:/run/lmtp;127.0.0.1:24;",
+	    NULL },
 	{ "smtpd.listen_lmtp", "none", "", NULL },
 	{ "smtpd.listen_lmtp", "/run/lmtp", NULL, "listen_lmtp = /run/lmtp: " HOST_PORT },
 	{ "smtpd.max_message_size", "64K", "65536", NULL },
@@ -283,8 +286,7 @@ static const struct {
 	{ "smtpd.max_recipients", "1K", NULL,
 	    "max_recipients = 1K: " NUMBER_FROM("100", "100000") },
 	{ "smtpd.max_connections", "1", "1", NULL },
-	{ "smtpd.max_connections", "0", NULL,
-	    "max_connections = 0: " NUMBER_FROM("1", "1000000") },
+	{ "smtpd.max_connections", "0", NULL, "max_connections = 0: " NUMBER_FROM("1", "1000000") },
 	{ "smtpd.max_connections_per_ip", "3", "3", NULL },
 	{ "smtpd.max_connections_per_ip", "-1", NULL,
 	    "max_connections_per_ip = -1: " NUMBER_FROM("1", "1000000") },
@@ -298,7 +300,8 @@ static const struct {
 	{ "smtpd.recipient_delimiter", "", "", NULL },
 	{ "smtpd.recipient_delimiter", "none", "", NULL },
 	{ "smtpd.recipient_delimiter", "++", NULL,
-	    "recipient_delimiter = ++: write one character of ! # $ % & ' * + - / = ? ^ _ ` { | } ~ "
+	    "recipient_delimiter = ++: write one character of ! # $ % & ' * + - / = ? ^ _ ` { | } "
+	    "~ "
 	    "or nothing" },
 	{ "smtpd.recipient_delimiter", "@", NULL,
 	    "recipient_delimiter = @: write one character of ! # $ % & ' * + - / = ? ^ _ ` { | } ~ "
@@ -308,8 +311,7 @@ static const struct {
 	    "or nothing" },
 	{ "smtpd.bare_newline", "normalize", "0", NULL },
 	{ "smtpd.bare_newline", "reject", "1", NULL },
-	{ "smtpd.bare_newline", "yes", NULL,
-	    "bare_newline = yes: write one of: normalize reject" },
+	{ "smtpd.bare_newline", "yes", NULL, "bare_newline = yes: write one of: normalize reject" },
 	{ "pop3d.listen", "[::1]:1110", "[::1]:1110;", NULL },
 	{ "pop3d.listen", "[::1]", NULL, "listen = [::1]: " HOST_PORT },
 	{ "pop3d.listen_tls", "127.0.0.1:995", NULL,
@@ -343,7 +345,6 @@ static const struct {
 	{ "pop3d.user", "", NULL, "user" NOT_YET },
 	{ "pop3d.login_delay", "0s", NULL, "login_delay" NOT_YET },
 };
-/* clang-format on */
 
 /* A file that sets nothing but the hostname and, in the line that it tells, the key. */
 static unsigned
@@ -418,7 +419,6 @@ END_TEST
 
 /* --- whole files ------------------------------------------------------------ */
 
-/* clang-format off */
 static const struct {
 	const char *name, *text, *error;
 } files[] = {
@@ -451,7 +451,8 @@ static const struct {
 	{ "endless key",
 	    "[tls]\n"
 	    "kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk = x\n",
-	    ":2: unknown key \"kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk\" in "
+	    ":2: unknown key \"kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk\" "
+	    "in "
 	    "[tls]: [tls] has certificate key" },
 	{ "key twice", HOST "user = a\n\nuser = a\n",
 	    ":5: user was set in line 3 already: take one of the two out" },
@@ -472,7 +473,6 @@ static const struct {
 	{ "TLS without certificate", HOST "[pop3d]\nlisten_tls = 127.0.0.1:0\n",
 	    ":4: listen_tls needs a certificate: set certificate and key in [tls]" },
 };
-/* clang-format on */
 
 START_TEST(a_file_is_refused)
 {
@@ -587,13 +587,13 @@ static const struct {
 	const char *trusted, *peer;
 	bool want;
 } peers[] = {
-	{"127.0.0.0/8 ::1",  "127.9.9.9:1",          true },
-	{ "127.0.0.0/8 ::1", "[::1]:1",              true },
+	{ "127.0.0.0/8 ::1", "127.9.9.9:1", true },
+	{ "127.0.0.0/8 ::1", "[::1]:1", true },
 	{ "127.0.0.0/8 ::1", "[::ffff:127.0.0.1]:1", true },
-	{ "127.0.0.0/8 ::1", "128.0.0.1:1",          false},
-	{ "127.0.0.0/8 ::1", "[::2]:1",              false},
-	{ "127.0.0.0/8 ::1", "unix:/x",              true },
-	{ "",		"127.0.0.1:1",          false},
+	{ "127.0.0.0/8 ::1", "128.0.0.1:1", false },
+	{ "127.0.0.0/8 ::1", "[::2]:1", false },
+	{ "127.0.0.0/8 ::1", "unix:/x", true },
+	{ "", "127.0.0.1:1", false },
 };
 
 START_TEST(trusted_peers)
@@ -619,20 +619,20 @@ END_TEST
 static const struct {
 	const char *old, *new, *want;
 } changes[] = {
-	{HOST,		 HOST,								   ""                  },
-	{ HOST,		"[site]\nhostname = other.example.org\nlog_level = debug\ntrusted =\n", ""                  },
-	{ HOST "spool = /a\n", HOST "spool = /b\n",						    "site.spool "       },
-	{ HOST "user = a\n",   HOST,								   "site.user "        },
-	{ HOST,		HOST "[smtpd]\nlisten = 0.0.0.0:25\n",                                  "smtpd.listen "     },
-	{ HOST,		HOST "[smtpd]\nlisten = 0.0.0.0:25, [0::0]:25\n",                       ""                  },
-	{ HOST,		HOST "[smtpd]\nlisten = 0.0.0.0:26 [::]:25\n",                          "smtpd.listen "     },
-	{ HOST,		HOST "[smtpd]\nlisten = [::]:25 0.0.0.0:25\n",                          "smtpd.listen "     },
-	{ HOST,		HOST "[smtpd]\nlisten_lmtp = unix:/x\ntimeout = 1m\n",                  "smtpd.listen_lmtp "},
-	{ HOST,		HOST "[pop3d]\nlisten = none\n",                                        "pop3d.listen "     },
-	{ HOST TLS,            HOST TLS "[pop3d]\nlisten_tls = none\n",                                "pop3d.listen_tls " },
-	{ HOST,		HOST TLS,							       "pop3d.listen_tls " },
-	{ HOST,		HOST "spool = /b\nuser = x\n[pop3d]\nlisten = none\n",
-         "site.spool site.user pop3d.listen "									      },
+	{ HOST, HOST, "" },
+	{ HOST, "[site]\nhostname = other.example.org\nlog_level = debug\ntrusted =\n", "" },
+	{ HOST "spool = /a\n", HOST "spool = /b\n", "site.spool " },
+	{ HOST "user = a\n", HOST, "site.user " },
+	{ HOST, HOST "[smtpd]\nlisten = 0.0.0.0:25\n", "smtpd.listen " },
+	{ HOST, HOST "[smtpd]\nlisten = 0.0.0.0:25, [0::0]:25\n", "" },
+	{ HOST, HOST "[smtpd]\nlisten = 0.0.0.0:26 [::]:25\n", "smtpd.listen " },
+	{ HOST, HOST "[smtpd]\nlisten = [::]:25 0.0.0.0:25\n", "smtpd.listen " },
+	{ HOST, HOST "[smtpd]\nlisten_lmtp = unix:/x\ntimeout = 1m\n", "smtpd.listen_lmtp " },
+	{ HOST, HOST "[pop3d]\nlisten = none\n", "pop3d.listen " },
+	{ HOST TLS, HOST TLS "[pop3d]\nlisten_tls = none\n", "pop3d.listen_tls " },
+	{ HOST, HOST TLS, "pop3d.listen_tls " },
+	{ HOST, HOST "spool = /b\nuser = x\n[pop3d]\nlisten = none\n",
+	    "site.spool site.user pop3d.listen " },
 };
 
 START_TEST(some_changes_need_a_restart)

@@ -141,16 +141,16 @@ static const struct {
 	const char *end;
 	const char *error;
 } lengths[] = {
-	{255,   "\n",   NULL						     },
-	{ 1024, "\n",   NULL						     },
-	{ 8191, "\n",   NULL						     },
-	{ 8192, "\n",   NULL						     },
-	{ 8192, "\r\n", NULL						     },
-	{ 8192, "",     NULL						     },
-	{ 8193, "\n",   "FILE:2: the line has 8193 octets: at most 8192 are read"},
-	{ 8193, "\r\n", "FILE:2: the line has 8193 octets: at most 8192 are read"},
-	{ 8193, "",     "FILE:2: the line has 8193 octets: at most 8192 are read"},
-	{ 9000, "\n",   "FILE:2: the line has 9000 octets: at most 8192 are read"},
+	{ 255, "\n", NULL },
+	{ 1024, "\n", NULL },
+	{ 8191, "\n", NULL },
+	{ 8192, "\n", NULL },
+	{ 8192, "\r\n", NULL },
+	{ 8192, "", NULL },
+	{ 8193, "\n", "FILE:2: the line has 8193 octets: at most 8192 are read" },
+	{ 8193, "\r\n", "FILE:2: the line has 8193 octets: at most 8192 are read" },
+	{ 8193, "", "FILE:2: the line has 8193 octets: at most 8192 are read" },
+	{ 9000, "\n", "FILE:2: the line has 9000 octets: at most 8192 are read" },
 };
 
 /* Long lines come whole or not at all, as a key and as a section. */
