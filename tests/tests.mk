@@ -79,3 +79,14 @@ TEST_LOAD := $(if $(findstring thread,$(SAN)),0.1,$(if $(SAN),0.2,1))
 check: all $(UNIT_TESTS) $(REPLAYS)
 	$(Q)TEST_SLOW=$(TEST_SLOW) TEST_LOAD=$(TEST_LOAD) python3 tests/run.py --build $(BUILD) \
 	    $(addprefix --unit ,$(UNIT_TESTS)) $(addprefix --replay ,$(REPLAYS)) $(addprefix --only ,$(ONLY))
+
+# --- what can be said without running --------------------------------------
+LINT_SOURCES := $(foreach f,$(FLOORS),$(call sources,common/$(f))) \
+                $(foreach p,$(PROGRAMS),$(call sources,$(p))) \
+                $(wildcard tests/unit/*/*.c tests/fuzz/*.c tests/lib/*.c tests/bench/*.c)
+.PHONY: lint lint-objects format
+lint-objects: $(call objects,$(LINT_SOURCES))
+lint: $(BUILD)/gen/schema_steps.h
+	$(Q)python3 tests/lint/run.py --build $(BUILD)
+format:
+	$(Q)clang-format -i $(filter-out tests/%,$(LINT_SOURCES))
