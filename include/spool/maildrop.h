@@ -1,16 +1,18 @@
 /*
- * maildrop - a mailbox as one POP3 session sees it: its lock, and its messages as they were
- * at login (RFC 1939 4).
+ * maildrop - a mailbox as one POP3 session sees it: its lock, and its messages as they
+ * were at login (RFC 1939 4).
  *
- * The lock is an OFD lock of the kernel's, so it dies with the process, and is known inside the
- * process, where a description would be granted it twice.  Delivery takes no part in it.
+ * The lock is an OFD lock of the kernel's, so it dies with the process, and is known
+ * inside the process, where a description would be granted it twice.  Delivery takes no
+ * part in it.
  *
- * The list is copied out of the index: no read transaction stays open.  Messages are numbered from 0
- * here, in order of (time received, id); POP3's numbers are one more.  The list never changes
- * while the maildrop is open; marks are in it alone until maildrop_update().
+ * The list is copied out of the index: no read transaction stays open.  Messages are
+ * numbered from 0 here, in order of (time received, id); POP3's numbers are one more.
+ * The list never changes while the maildrop is open; marks are in it alone until
+ * maildrop_update().
  *
- * Thread: one at a time; maildrop_lock(), maildrop_close() and the const functions never block, the
- * others belong into a job where they say so.
+ * Thread: one at a time; maildrop_lock(), maildrop_close() and the const functions never
+ * block, the others belong into a job where they say so.
  */
 #ifndef SPOOL_MAILDROP_H
 #define SPOOL_MAILDROP_H
@@ -27,11 +29,15 @@
 
 struct maildrop;
 
-/* Takes the lock and nothing else.  SPOOL_BUSY when a session, expiry or an administrator has
- * it; SPOOL_NOT_READY.  `who` names the holder for others ("203.0.113.9"); copied. */
+/* Takes the lock and nothing else.  SPOOL_BUSY when a session, expiry or an administrator
+ * has it; SPOOL_NOT_READY.  `who` names the holder for others ("203.0.113.9"); copied. */
 enum spool_status maildrop_lock(struct spool *, uint64_t mailbox, const char *who,
     struct maildrop **md_r);
-/* Reads the list.  Blocks.  A failure is never to be shown as an empty maildrop. */
+/* Takes no lock: for looking only, never for maildrop_update().  A message may be gone by
+ * the time that it is opened, and by the time that it has been read. */
+enum spool_status maildrop_view(struct spool *, uint64_t mailbox, struct maildrop **md_r);
+/* Reads the list, once.  Blocks.  SPOOL_NO_MAILBOX when it was removed meanwhile.  A failure is
+ * never to be shown as an empty maildrop. */
 enum spool_status maildrop_load(struct maildrop *);
 /* Gives the lock back; NULL is harmless. */
 void maildrop_close(struct maildrop **);
@@ -50,7 +56,8 @@ size_t maildrop_live_count(const struct maildrop *);
 uint64_t maildrop_live_octets(const struct maildrop *);
 
 /* Removes what is marked, all or none, in one transaction that is on disk when this returns
- * SPOOL_OK.  Blocks.  The lock is still held afterwards. */
+ * SPOOL_OK.  After any other outcome but SPOOL_UNKNOWN nothing is removed.  Blocks.  The lock
+ * is still held afterwards. */
 enum spool_status maildrop_update(struct maildrop *);
 
 /*
@@ -67,17 +74,22 @@ struct maildrop_message {
 	size_t prefix_len;
 };
 
-/* Verifies the record's header.  With `may_block` false it returns SPOOL_WOULD_BLOCK rather than wait
- * for the disk.  SPOOL_DAMAGED when the record is not what the index says. */
+/* Verifies the record's header and takes the envelope out of it.  With `may_block` false it
+ * returns SPOOL_WOULD_BLOCK rather than wait for the disk.  SPOOL_DAMAGED when the record is not
+ * what the list says. */
 enum spool_status maildrop_open_message(struct maildrop *, size_t i, bool may_block,
     struct maildrop_message **m_r);
-/* How many wire octets TOP with `lines` lines of the body sends (RFC 1939 7), without a final
- * ".CRLF"; the whole message when it has fewer lines.  Blocks. */
-enum spool_status maildrop_top(const struct maildrop_message *, uint64_t lines, uint64_t *wire_len_r);
-/* True when sending wire octets [from, from + len) will not wait for the disk, as far as that can be
- * known without reading them.  Never blocks. */
+/* How many wire octets TOP with `lines` lines of the body sends (RFC 1939 7), without the final
+ * ".CRLF"; the whole message when it has fewer lines.  Blocks.  SPOOL_IO, SPOOL_DAMAGED. */
+enum spool_status maildrop_top(const struct maildrop_message *, uint64_t lines,
+    uint64_t *wire_len_r);
+/* Reads the whole message against its checksum.  Blocks.  SPOOL_IO, SPOOL_DAMAGED. */
+enum spool_status maildrop_verify(const struct maildrop_message *);
+/* True when sending wire octets [from, from + len) will not wait for the disk, as far as that
+ * can be known without reading them.  Never blocks. */
 bool maildrop_resident(const struct maildrop_message *, uint64_t from, uint64_t len);
-/* Brings the message's next octets into the page cache.  Blocks. */
+/* Brings wire octets into the page cache.  Blocks.  What cannot be read is passed over: sending
+ * it will tell. */
 void maildrop_read_ahead(const struct maildrop_message *, uint64_t from, uint64_t len);
 void maildrop_close_message(struct maildrop_message **);
 
@@ -92,7 +104,7 @@ struct maildrop_entry {
 	const char *delivered_to;
 };
 
-/* In the order of the messages' numbers. */
+/* In the order of the messages' numbers; none when there is no such mailbox. */
 enum spool_status maildrop_list(struct spool *, uint64_t mailbox,
     int (*each)(void *arg, const struct maildrop_entry *), void *arg);
 /* The index of the message with this UID in a loaded maildrop; SPOOL_NO_MESSAGE. */

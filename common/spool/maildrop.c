@@ -1,0 +1,412 @@
+/*
+ * maildrop - the list that a session works on, its marks, and UPDATE.
+ *
+ * A message costs 16 octets: its id, and its octets with the mark as their top bit.
+ * UIDs that messages had elsewhere are few and stand in a table beside, by place.
+ */
+#include "spool/maildrop.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "account_internal.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/num.h"
+#include "base/strbuf.h"
+#include "maildrop_internal.h"
+#include "remove.h"
+#include "spool_internal.h"
+
+#define MARK (UINT64_C(1) << 63)
+/* All foreign UIDs of a maildrop. */
+#define TEXTS_MAX (UINT32_MAX / 2)
+
+static const char sql_mailbox[] = "SELECT m.local, d.name FROM mailbox m"
+				  " JOIN domain d ON d.id = m.domain WHERE m.id = ?1";
+
+static const char sql_entries[] = "SELECT message, received_ms, octets, uid FROM entry"
+				  " WHERE mailbox = ?1 AND state = 0";
+
+static const char sql_list[] =
+    "SELECT message, received_ms, octets, uid, expires_day, reverse_path, recipient FROM entry"
+    " WHERE mailbox = ?1 AND state = 0 ORDER BY received_ms, message";
+
+struct item {
+	uint64_t message;
+	uint64_t octets; /* and MARK */
+};
+
+struct foreign {
+	size_t item;
+	size_t text; /* where in texts */
+};
+
+struct maildrop {
+	struct spool *spool; /* borrowed */
+	uint64_t mailbox;
+	struct lock_maildrop *lock; /* owned; NULL in a view */
+	char address[ACCOUNT_ADDRESS_MAX];
+
+	struct item *items; /* owned, in order */
+	size_t n;
+	struct foreign *foreign; /* owned, in order of item */
+	size_t nforeign, foreign_cap;
+	struct strbuf texts; /* foreign UIDs, a NUL behind each */
+	uint64_t octets;     /* of all messages */
+	size_t marked;
+	uint64_t marked_octets;
+};
+
+/* An entry as it comes out of the index, before the order is known. */
+struct row {
+	uint64_t received_ms;
+	uint64_t message;
+	uint64_t octets;
+	size_t text; /* 1 + its place in texts; 0: none */
+};
+
+struct rows {
+	struct row *list; /* owned */
+	size_t n, cap;
+};
+
+enum spool_status
+maildrop_view(struct spool *spool, uint64_t mailbox, struct maildrop **md_r)
+{
+	struct maildrop *md;
+
+	*md_r = NULL;
+	if (!spool_ready(spool))
+		return SPOOL_NOT_READY;
+	md = mem_array(1, sizeof(*md));
+	if (md == NULL)
+		return SPOOL_NO_MEMORY;
+	md->spool = spool;
+	md->mailbox = mailbox;
+	strbuf_init(&md->texts, TEXTS_MAX);
+	*md_r = md;
+	return SPOOL_OK;
+}
+
+enum spool_status
+maildrop_lock(struct spool *spool, uint64_t mailbox, const char *who, struct maildrop **md_r)
+{
+	enum spool_status st = maildrop_view(spool, mailbox, md_r);
+
+	if (st == SPOOL_OK)
+		st = lock_maildrop(&spool->locks, mailbox, who, &(*md_r)->lock);
+	if (st != SPOOL_OK)
+		maildrop_close(md_r);
+	return st;
+}
+
+void
+maildrop_close(struct maildrop **mdp)
+{
+	struct maildrop *md = *mdp;
+
+	if (md == NULL)
+		return;
+	lock_maildrop_release(&md->spool->locks, &md->lock);
+	strbuf_release(&md->texts);
+	free(md->foreign);
+	free(md->items);
+	mem_free(mdp);
+}
+
+static enum spool_status
+read_address(struct index_conn *c, struct maildrop *md)
+{
+	sqlite3_stmt *stmt = account_query(c, sql_mailbox, "u", md->mailbox);
+	enum spool_status st;
+	bool row;
+
+	st = index_step(c, stmt, &row);
+	if (st == SPOOL_OK && !row)
+		st = SPOOL_NO_MAILBOX;
+	return st == SPOOL_OK ? account_text_address(stmt, 0, 1, md->address) : st;
+}
+
+static enum spool_status
+read_rows(struct index_conn *c, struct maildrop *md, struct rows *rows)
+{
+	sqlite3_stmt *stmt = account_query(c, sql_entries, "u", md->mailbox);
+	char uid[MAILDROP_UID_MAX + 1];
+	enum spool_status st;
+	struct row *r;
+	bool row;
+
+	while ((st = index_step(c, stmt, &row)) == SPOOL_OK && row) {
+		if (mem_grow(&rows->list, &rows->cap, rows->n + 1, sizeof(*rows->list)) != 0)
+			return SPOOL_NO_MEMORY;
+		r = &rows->list[rows->n++];
+		r->message = account_u64(stmt, 0);
+		r->received_ms = account_u64(stmt, 1);
+		r->octets = account_u64(stmt, 2);
+		r->text = 0;
+		if (sqlite3_column_type(stmt, 3) == SQLITE_NULL)
+			continue;
+		st = account_text(stmt, 3, uid, sizeof(uid));
+		if (st != SPOOL_OK)
+			return st;
+		r->text = md->texts.len + 1;
+		strbuf_add(&md->texts, uid, strlen(uid) + 1);
+		if (md->texts.failed)
+			return SPOOL_NO_MEMORY;
+	}
+	return st;
+}
+
+static int
+compare_rows(const void *a, const void *b)
+{
+	const struct row *left = a, *right = b;
+
+	if (left->received_ms != right->received_ms)
+		return left->received_ms < right->received_ms ? -1 : 1;
+	if (left->message != right->message)
+		return left->message < right->message ? -1 : 1;
+	return 0;
+}
+
+static enum spool_status
+fill(struct maildrop *md, struct rows *rows)
+{
+	struct foreign *foreign;
+
+	md->items = mem_array(rows->n, sizeof(*md->items));
+	if (md->items == NULL)
+		return SPOOL_NO_MEMORY;
+	if (rows->n > 1)
+		qsort(rows->list, rows->n, sizeof(*rows->list), compare_rows);
+	for (size_t i = 0; i < rows->n; i++) {
+		const struct row *r = &rows->list[i];
+
+		md->items[i] = (struct item){ .message = r->message, .octets = r->octets };
+		md->octets += r->octets;
+		if (r->text == 0)
+			continue;
+		if (mem_grow(&md->foreign, &md->foreign_cap, md->nforeign + 1,
+			sizeof(*md->foreign)) != 0)
+			return SPOOL_NO_MEMORY;
+		foreign = &md->foreign[md->nforeign++];
+		foreign->item = i;
+		foreign->text = r->text - 1;
+	}
+	md->n = rows->n;
+	return SPOOL_OK;
+}
+
+enum spool_status
+maildrop_load(struct maildrop *md)
+{
+	struct rows rows = { .n = 0 };
+	struct index_conn *c;
+	enum spool_status st;
+
+	assert(md->items == NULL);
+	st = index_read_begin(md->spool, INDEX_MAIN, &c);
+	if (st != SPOOL_OK)
+		return st;
+	st = read_address(c, md);
+	if (st == SPOOL_OK)
+		st = read_rows(c, md, &rows);
+	index_read_end(md->spool, &c);
+	if (st == SPOOL_OK)
+		st = fill(md, &rows);
+	free(rows.list);
+	return st;
+}
+
+size_t
+maildrop_count(const struct maildrop *md)
+{
+	return md->n;
+}
+
+static struct item *
+item(const struct maildrop *md, size_t i)
+{
+	assert(i < md->n);
+	return &md->items[i];
+}
+
+uint64_t
+maildrop_octets(const struct maildrop *md, size_t i)
+{
+	return item(md, i)->octets & ~MARK;
+}
+
+static int
+compare_foreign(const void *key, const void *member)
+{
+	const struct foreign *foreign = member;
+	size_t i = *(const size_t *)key;
+
+	return i < foreign->item ? -1 : i > foreign->item;
+}
+
+/* The UID that the message had elsewhere, or NULL. */
+static const char *
+foreign_uid(const struct maildrop *md, size_t i)
+{
+	const struct foreign *found;
+
+	if (md->nforeign == 0)
+		return NULL;
+	found = bsearch(&i, md->foreign, md->nforeign, sizeof(*md->foreign), compare_foreign);
+	return found != NULL ? md->texts.buf + found->text : NULL;
+}
+
+static size_t
+write_uid(char uid[MAILDROP_UID_MAX + 1], uint64_t message, const char *foreign)
+{
+	if (foreign != NULL)
+		return (size_t)snprintf(uid, MAILDROP_UID_MAX + 1, "%s", foreign);
+	return (size_t)snprintf(uid, MAILDROP_UID_MAX + 1, "%" PRIu64, message);
+}
+
+size_t
+maildrop_uid(const struct maildrop *md, size_t i, char uid[MAILDROP_UID_MAX + 1])
+{
+	return write_uid(uid, item(md, i)->message, foreign_uid(md, i));
+}
+
+enum spool_status
+maildrop_find(const struct maildrop *md, const char *uid, size_t *i_r)
+{
+	uint64_t message;
+
+	for (size_t k = 0; k < md->nforeign; k++)
+		if (strcmp(md->texts.buf + md->foreign[k].text, uid) == 0) {
+			*i_r = md->foreign[k].item;
+			return SPOOL_OK;
+		}
+	/* A leading zero is another UID. */
+	if (uid[0] == '0' || num_parse_u64(uid, strlen(uid), 1, NUM_MAX, &message) != 0)
+		return SPOOL_NO_MESSAGE;
+	for (size_t i = 0; i < md->n; i++)
+		if (md->items[i].message == message && foreign_uid(md, i) == NULL) {
+			*i_r = i;
+			return SPOOL_OK;
+		}
+	return SPOOL_NO_MESSAGE;
+}
+
+bool
+maildrop_marked(const struct maildrop *md, size_t i)
+{
+	return (item(md, i)->octets & MARK) != 0;
+}
+
+void
+maildrop_mark(struct maildrop *md, size_t i)
+{
+	if (maildrop_marked(md, i))
+		return;
+	md->marked++;
+	md->marked_octets += md->items[i].octets;
+	md->items[i].octets |= MARK;
+}
+
+void
+maildrop_unmark_all(struct maildrop *md)
+{
+	for (size_t i = 0; md->marked > 0 && i < md->n; i++)
+		md->items[i].octets &= ~MARK;
+	md->marked = 0;
+	md->marked_octets = 0;
+}
+
+size_t
+maildrop_live_count(const struct maildrop *md)
+{
+	return md->n - md->marked;
+}
+
+uint64_t
+maildrop_live_octets(const struct maildrop *md)
+{
+	return md->octets - md->marked_octets;
+}
+
+enum spool_status
+maildrop_update(struct maildrop *md)
+{
+	uint64_t *messages;
+	struct index_conn *c;
+	enum spool_status st;
+	size_t n = 0;
+
+	assert(md->lock != NULL);
+	if (md->marked == 0)
+		return SPOOL_OK;
+	messages = mem_array(md->marked, sizeof(*messages));
+	if (messages == NULL)
+		return SPOOL_NO_MEMORY;
+	for (size_t i = 0; i < md->n; i++)
+		if (maildrop_marked(md, i))
+			messages[n++] = md->items[i].message;
+	assert(n == md->marked);
+	st = index_write_begin(md->spool, INDEX_MAIN, "update", &c);
+	if (st == SPOOL_OK) {
+		st = remove_entries(c, md->mailbox, messages, n);
+		st = account_end(md->spool, &c, st);
+	}
+	free(messages);
+	if (st == SPOOL_OK)
+		log_event(LOG_LEVEL_INFO, "removed",
+		    log_text("cause", md->spool->role == SPOOL_ADMIN ? "admin" : "pop3"),
+		    log_text("user", md->address), log_num("messages", md->marked),
+		    log_num("octets", md->marked_octets));
+	return st;
+}
+
+enum spool_status
+maildrop_open_message(struct maildrop *md, size_t i, bool may_block, struct maildrop_message **m_r)
+{
+	return message_open(
+	    md->spool, md->mailbox, item(md, i)->message, maildrop_octets(md, i), may_block, m_r);
+}
+
+/* Reads one row of sql_list; texts of it live until the next step. */
+static enum spool_status
+read_entry(sqlite3_stmt *stmt, struct maildrop_entry *e)
+{
+	uint64_t expires_day = account_limit(stmt, 4);
+
+	write_uid(e->uid, account_u64(stmt, 0), (const char *)sqlite3_column_text(stmt, 3));
+	e->received_ms = account_u64(stmt, 1);
+	e->octets = account_u64(stmt, 2);
+	e->expires_s = expires_day == NUM_UNLIMITED ? NUM_UNLIMITED : expires_day * 86400;
+	e->from = (const char *)sqlite3_column_text(stmt, 5);
+	e->delivered_to = (const char *)sqlite3_column_text(stmt, 6);
+	return e->from != NULL && e->delivered_to != NULL ? SPOOL_OK : SPOOL_NO_MEMORY;
+}
+
+enum spool_status
+maildrop_list(struct spool *spool, uint64_t mailbox,
+    int (*each)(void *arg, const struct maildrop_entry *), void *arg)
+{
+	struct maildrop_entry entry;
+	struct index_conn *c;
+	enum spool_status st;
+	sqlite3_stmt *stmt;
+	bool row;
+
+	st = index_read_begin(spool, INDEX_MAIN, &c);
+	if (st != SPOOL_OK)
+		return st;
+	stmt = account_query(c, sql_list, "u", mailbox);
+	while ((st = index_step(c, stmt, &row)) == SPOOL_OK && row) {
+		st = read_entry(stmt, &entry);
+		if (st != SPOOL_OK || each(arg, &entry) != 0)
+			break;
+	}
+	index_read_end(spool, &c);
+	return st;
+}
