@@ -1,8 +1,9 @@
 /*
  * pop3_auth - the commands of the AUTHORIZATION state (RFC 1939 4, 7; RFC 2595 4; RFC 5034).
  *
- * Here is decided who may say a password and how it comes in; whether it is right, and what follows, is
- * pop3_login.c's.  A password goes straight into the credentials, which are wiped.
+ * Here is decided who may say a password and how it comes in; whether it is right, and
+ * what follows, is pop3_login.c's.  A password goes straight into the credentials, which
+ * are wiped.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -224,8 +225,8 @@ struct mechanism {
 };
 
 static const struct mechanism mechanisms[] = {
-	{"PLAIN",  answer_plain,      ""            },
-	{ "LOGIN", answer_login_user, "VXNlcm5hbWU6"},
+	{ "PLAIN", answer_plain, "" },
+	{ "LOGIN", answer_login_user, "VXNlcm5hbWU6" },
 };
 
 #define NMECHANISMS (sizeof(mechanisms) / sizeof(mechanisms[0]))
@@ -308,15 +309,13 @@ cmd_quit(struct pop3_session *s, const struct pop3_arguments *args)
 	return POP3_OK_GOODBYE;
 }
 
-/* clang-format off */
 const struct pop3_command pop3_authorization_commands[] = {
-	{ "USER", cmd_user,  POP3_ARG_MAY },    /* RFC 1939 7 */
-	{ "PASS", cmd_pass,  POP3_ARG_TEXT },
-	{ "APOP", cmd_apop,  POP3_ARG_MAY },
-	{ "AUTH", cmd_auth,  POP3_ARG_MAY },    /* RFC 5034 4 */
-	{ "STLS", cmd_stls,  POP3_ARG_NONE },   /* RFC 2595 4 */
-	{ "CAPA", pop3_capa, POP3_ARG_NONE },   /* RFC 2449 5 */
-	{ "QUIT", cmd_quit,  POP3_ARG_NONE },   /* RFC 1939 4 */
-	{ NULL,   NULL,      POP3_ARG_NONE },
+	{ "USER", cmd_user, POP3_ARG_MAY }, /* RFC 1939 7 */
+	{ "PASS", cmd_pass, POP3_ARG_TEXT },
+	{ "APOP", cmd_apop, POP3_ARG_MAY },
+	{ "AUTH", cmd_auth, POP3_ARG_MAY },   /* RFC 5034 4 */
+	{ "STLS", cmd_stls, POP3_ARG_NONE },  /* RFC 2595 4 */
+	{ "CAPA", pop3_capa, POP3_ARG_NONE }, /* RFC 2449 5 */
+	{ "QUIT", cmd_quit, POP3_ARG_NONE },  /* RFC 1939 4 */
+	{ NULL, NULL, POP3_ARG_NONE },
 };
-/* clang-format on */

@@ -1,5 +1,6 @@
 /*
- * pop3_login - what a client says of itself, and its way into its maildrop.  Private to pop3d.
+ * pop3_login - what a client says of itself, and its way into its maildrop.  Private to
+ * pop3d.
  *
  * Thread: the session's loop.
  */
@@ -10,7 +11,7 @@
 #include "spool/account.h"
 
 struct pop3_credentials {
-	const char *method;             /* static text, for the log: "USER", "APOP", "PLAIN", "LOGIN" */
+	const char *method;             /* static text, for the log: "USER", "APOP", ... */
 	char *user;                     /* owned */
 	size_t user_len;
 	char *password;                 /* owned, wiped; NULL with APOP */
@@ -23,12 +24,12 @@ struct pop3_credentials {
 };
 
 /* Copies the texts; `password` may be NULL.  NULL: no memory. */
-struct pop3_credentials *pop3_credentials_new(const char *method, const void *user, size_t user_len,
-    const void *password, size_t password_len);
+struct pop3_credentials *pop3_credentials_new(const char *method, const void *user,
+    size_t user_len, const void *password, size_t password_len);
 void pop3_credentials_free(struct pop3_credentials **);
 
-/* Checks the credentials, then takes the lock and loads the maildrop, then answers.  *c passes to the
- * session; when it is NULL, memory ran out and so the answer says. */
+/* Checks the credentials, then takes the lock and loads the maildrop, then answers.  *c
+ * passes to the session; when it is NULL, memory ran out and so the answer says. */
 enum pop3_reply pop3_login(struct pop3_session *, struct pop3_credentials **c);
 
 #endif

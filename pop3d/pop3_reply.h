@@ -4,8 +4,8 @@
  * A handler returns one of these: a reply, or what happens next where it has replied
  * itself or cannot reply yet.  The loop in pop3_session.c acts on it.
  *
- * RFC 1939 3: a reply is at most 512 octets with its CRLF.  RFC 2449 6.4: a text that begins with
- * `[` is a response code, so no other text does.
+ * RFC 1939 3: a reply is at most 512 octets with its CRLF.  RFC 2449 6.4: a text that
+ * begins with `[` is a response code, so no other text does.
  *
  * Pure.  Thread: any.
  */

@@ -1,5 +1,6 @@
 /*
- * pop3_send - RETR and TOP: a message from the spool into the session's queue.  Private to pop3d.
+ * pop3_send - RETR and TOP: a message from the spool into the session's queue.  Private to
+ * pop3d.
  *
  * Thread: the session's loop.
  */

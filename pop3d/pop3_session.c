@@ -9,7 +9,8 @@
  * TRANSACTION    the maildrop is locked and loaded.  Marks are in memory alone, so
  *                whatever ends the session here removes nothing (RFC 1939 3, 6).
  * UPDATE         QUIT was said and something is marked.  What was sent before must be
- *                acknowledged first; then a job removes; then the lock is given back, then the reply.
+ *                acknowledged first; then a job removes; then the lock is given
+ *                back, then the reply.
  *
  * Transitions: pop3_session_enter(), called where a login succeeded (pop3_login.c) and where
  * QUIT finds marks (pop3_transaction.c).

@@ -1,7 +1,8 @@
 /*
  * pop3_session - one POP3 session (RFC 1939), apart from its connection.  Private to pop3d.
  *
- * What the files of this folder share: the session and the table that its commands stand in.
+ * What the files of this folder share: the session, and the tables that its commands
+ * stand in.
  *
  * Thread: the loop of its connection, or, while `work` is not NULL, the one that does
  * it: a session that waits is not touched and not freed (net/session.h).
@@ -40,8 +41,8 @@ struct pop3_session {
 	bool skipping;                  /* up to the next LF: a line was too long */
 	uint64_t lines;                 /* that came */
 
-	/* What goes on before the next line is looked at, or NULL.  With it stands what is waited
-	 * for: a job, the timer, or room in the queue. */
+	/* What goes on before the next line is looked at, or NULL.  With it stands what is
+	 * waited for: a job, the timer, or room in the queue. */
 	enum pop3_reply (*go_on)(struct pop3_session *);
 	enum spool_status (*work)(struct pop3_session *);       /* not NULL: waiting for it */
 	enum spool_status status;       /* what `work` returned last */
@@ -51,7 +52,7 @@ struct pop3_session {
 	/* AUTHORIZATION */
 	/* Takes the next line as the client's answer to a challenge (RFC 5034 4), or NULL. */
 	enum pop3_reply (*answer)(struct pop3_session *, const char *line, size_t len);
-	char *user;                     /* owned; from USER, or AUTH LOGIN's first answer; or NULL */
+	char *user;                     /* owned; from USER or AUTH LOGIN; or NULL */
 	size_t user_len;
 	uint64_t user_line;             /* `lines` when USER gave it */
 	uint64_t stamp_ms;              /* these two make the greeting's stamp; 0: it has none */
@@ -77,12 +78,14 @@ struct pop3_session {
 extern const struct session_ops pop3_session_ops;
 
 /* NULL: no memory.  `config` passes to the session, also then. */
-struct pop3_session *pop3_session_new(struct pop3d *, struct session_link *, struct config *);
+struct pop3_session *pop3_session_new(struct pop3d *, struct session_link *,
+    struct config *);
 
 /* The one setter of `state`: AUTHORIZATION to TRANSACTION to UPDATE. */
 void pop3_session_enter(struct pop3_session *, enum pop3_state);
 
-/* Has `work` done by a thread of `pool`; when it is done, `go_on` runs.  Returns POP3_WAIT. */
+/* Has `work` done by a thread of `pool`; when it is done, `go_on` runs.  Returns
+ * POP3_WAIT. */
 enum pop3_reply pop3_session_work(struct pop3_session *, struct jobs *pool,
     enum spool_status (*work)(struct pop3_session *),
     enum pop3_reply (*go_on)(struct pop3_session *));
@@ -94,7 +97,7 @@ enum pop3_reply pop3_session_sleep(struct pop3_session *, uint64_t ms,
 enum pop3_argument {
 	POP3_ARG_NONE,
 	POP3_ARG_TEXT,                  /* the rest of the line as it is, at least one octet */
-	POP3_ARG_MAY,                   /* the same, or nothing */
+	POP3_ARG_MAY,                   /* the rest but for blanks at its end, or nothing */
 	POP3_ARG_MESSAGE,               /* the number of a message that is not marked */
 	POP3_ARG_MAY_MESSAGE,           /* the same, or nothing */
 	POP3_ARG_MESSAGE_COUNT,         /* the same, and a count */
@@ -119,8 +122,8 @@ struct pop3_command {
 extern const struct pop3_command pop3_authorization_commands[];
 extern const struct pop3_command pop3_transaction_commands[];
 
-/* The stamp of this session's greeting (RFC 1939 7), with its angle brackets and a NUL; false
- * when it has none. */
+/* The stamp of this session's greeting (RFC 1939 7), with its angle brackets and a NUL;
+ * false when it has none. */
 #define POP3_STAMP_MAX 384
 bool pop3_stamp(const struct pop3_session *, char stamp[POP3_STAMP_MAX]);
 

@@ -167,18 +167,16 @@ cmd_quit(struct pop3_session *s, const struct pop3_arguments *args)
 	return POP3_ACKED;
 }
 
-/* clang-format off */
 const struct pop3_command pop3_transaction_commands[] = {
-	{ "STAT", cmd_stat,  POP3_ARG_NONE },           /* RFC 1939 5 */
-	{ "LIST", cmd_list,  POP3_ARG_MAY_MESSAGE },
-	{ "RETR", cmd_retr,  POP3_ARG_MESSAGE },
-	{ "DELE", cmd_dele,  POP3_ARG_MESSAGE },
-	{ "NOOP", cmd_noop,  POP3_ARG_NONE },
-	{ "RSET", cmd_rset,  POP3_ARG_NONE },
-	{ "QUIT", cmd_quit,  POP3_ARG_NONE },           /* RFC 1939 6 */
-	{ "TOP",  cmd_top,   POP3_ARG_MESSAGE_COUNT },  /* RFC 1939 7 */
-	{ "UIDL", cmd_uidl,  POP3_ARG_MAY_MESSAGE },
-	{ "CAPA", pop3_capa, POP3_ARG_NONE },           /* RFC 2449 5 */
-	{ NULL,   NULL,      POP3_ARG_NONE },
+	{ "STAT", cmd_stat, POP3_ARG_NONE }, /* RFC 1939 5 */
+	{ "LIST", cmd_list, POP3_ARG_MAY_MESSAGE },
+	{ "RETR", cmd_retr, POP3_ARG_MESSAGE },
+	{ "DELE", cmd_dele, POP3_ARG_MESSAGE },
+	{ "NOOP", cmd_noop, POP3_ARG_NONE },
+	{ "RSET", cmd_rset, POP3_ARG_NONE },
+	{ "QUIT", cmd_quit, POP3_ARG_NONE },        /* RFC 1939 6 */
+	{ "TOP", cmd_top, POP3_ARG_MESSAGE_COUNT }, /* RFC 1939 7 */
+	{ "UIDL", cmd_uidl, POP3_ARG_MAY_MESSAGE },
+	{ "CAPA", pop3_capa, POP3_ARG_NONE }, /* RFC 2449 5 */
+	{ NULL, NULL, POP3_ARG_NONE },
 };
-/* clang-format on */

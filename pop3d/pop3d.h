@@ -1,8 +1,9 @@
 /*
- * pop3d - the program's state between its hooks: the configuration in force, the spool, and the
- * pools for what blocks.  All sessions share it.
+ * pop3d - the program's state between its hooks: the configuration in force, the spool,
+ * and the pools for what blocks.  All sessions share it.
  *
- * Private to pop3d/.  Thread: hooks as net/server.h says; sessions read what stands above `lock`.
+ * Private to pop3d/.  Thread: hooks as net/server.h says; sessions read what stands above
+ * `lock`.
  */
 #ifndef POP3D_POP3D_H
 #define POP3D_POP3D_H
