@@ -56,6 +56,7 @@ int config_section_check(const char *section, struct strbuf *err);
  * the member zero or to be released. */
 int config_value_set(
     struct config *, const struct config_key *, const char *value, struct strbuf *err);
+/* Frees what the member owns; the member is zero then. */
 void config_value_release(struct config *, const struct config_key *);
 /* For keys that need a restart: accounts, paths and lists of endpoints. */
 bool config_value_equal(

@@ -278,6 +278,8 @@ config_value_set(
 void
 config_value_release(struct config *c, const struct config_key *k)
 {
+	struct config_endpoints *e;
+
 	switch (k->type) {
 	case CONFIG_HOSTNAME:
 	case CONFIG_ACCOUNT:
@@ -287,9 +289,12 @@ config_value_release(struct config *c, const struct config_key *k)
 		break;
 	case CONFIG_NETWORKS:
 		mem_free(&c->site.trusted);
+		c->site.ntrusted = 0;
 		break;
 	case CONFIG_ENDPOINTS:
-		mem_free(&((struct config_endpoints *)member(c, k))->list);
+		e = member(c, k);
+		mem_free(&e->list);
+		e->n = 0;
 		break;
 	default:
 		break;
