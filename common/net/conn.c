@@ -31,7 +31,7 @@
 
 /* --- names ----------------------------------------------------------------- */
 
-#define ID_LEN 11               /* 55 bits in base 32 */
+#define ID_LEN 11 /* 55 bits in base 32 */
 #define ID_COUNTER_BITS 13
 
 /* Begins at the wall clock, in units of 2^-13 ms: so a name comes again only after a
@@ -135,8 +135,8 @@ static void
 settle_limit(struct conn *c)
 {
 	const enum conn_limit kind = limit_needed(c);
-	const bool renewed = (kind == LIMIT_IDLE && c->moved_in) ||
-	    (kind == LIMIT_SEND && c->moved_out);
+	const bool renewed =
+	    (kind == LIMIT_IDLE && c->moved_in) || (kind == LIMIT_SEND && c->moved_out);
 
 	if (kind == LIMIT_NONE)
 		timer_stop(&c->limit);

@@ -56,9 +56,9 @@ conn_break(struct conn *c, enum session_end why)
 	if (c->asking)
 		return;
 	finishing = c->phase == CONN_OPEN &&
-	    (c->want == SESSION_WAIT ||
-		(c->want == SESSION_ACKED &&
-		    (why == SESSION_END_PEER || why == SESSION_END_TIMEOUT)));
+	            (c->want == SESSION_WAIT ||
+			(c->want == SESSION_ACKED &&
+			    (why == SESSION_END_PEER || why == SESSION_END_TIMEOUT)));
 	if (!finishing)
 		c->phase = CONN_GONE;
 }
@@ -304,9 +304,9 @@ step_start_tls(struct conn *c, struct turn *t)
 		c->tls = tls_new(c->context, c->watch.fd);
 	if (c->tls == NULL || c->link.tls) {
 		log_event(LOG_LEVEL_ERROR, "tls_failed", log_text("session", c->link.id),
-		    log_text("error", c->link.tls ? "TLS is there already" :
-				c->context == NULL ? "there is no certificate" :
-						     "no memory"));
+		    log_text("error", c->link.tls          ? "TLS is there already"
+				      : c->context == NULL ? "there is no certificate"
+							   : "no memory"));
 		conn_break(c, SESSION_END_ERROR);
 		return false;
 	}

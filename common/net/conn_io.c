@@ -211,8 +211,7 @@ static void
 note_tls(struct conn *c)
 {
 	c->link.tls = true;
-	(void)snprintf(c->link.tls_version, sizeof(c->link.tls_version), "%s",
-	    tls_version(c->tls));
+	(void)snprintf(c->link.tls_version, sizeof(c->link.tls_version), "%s", tls_version(c->tls));
 	(void)snprintf(c->link.tls_cipher, sizeof(c->link.tls_cipher), "%s", tls_cipher(c->tls));
 	c->read_event = EPOLLIN;
 	c->write_event = EPOLLOUT;

@@ -17,14 +17,14 @@
 
 #include "base/mem.h"
 
-#define THREAD_NAME_MAX 16      /* pthread_setname_np(3), NUL included */
+#define THREAD_NAME_MAX 16 /* pthread_setname_np(3), NUL included */
 
 struct jobs {
 	pthread_mutex_t mutex;
 	pthread_cond_t more;    /* something queued, or ending */
 	struct list_node queue; /* under the mutex, as is the next */
 	bool ending;
-	pthread_t *threads;     /* owned */
+	pthread_t *threads; /* owned */
 	unsigned nthreads;
 };
 
@@ -75,8 +75,8 @@ start_threads(struct jobs *jobs, const char *name, unsigned n)
 	while (jobs->nthreads < n && rc == 0) {
 		rc = pthread_create(&jobs->threads[jobs->nthreads], NULL, work, jobs);
 		if (rc == 0) {
-			(void)snprintf(thread_name, sizeof(thread_name), "%s-%u", name,
-			    jobs->nthreads);
+			(void)snprintf(
+			    thread_name, sizeof(thread_name), "%s-%u", name, jobs->nthreads);
 			(void)pthread_setname_np(jobs->threads[jobs->nthreads], thread_name);
 			jobs->nthreads++;
 		}

@@ -27,8 +27,8 @@ fail(struct strbuf *err, const char *what, const struct endpoint *at, const char
 	const int errnum = errno;
 	char text[ENDPOINT_TEXT_MAX];
 
-	strbuf_addf(err, "%s %s: %s%s%s", what, endpoint_format(text, at),
-	    strerrordesc_np(errnum), advice != NULL ? ": " : "", advice != NULL ? advice : "");
+	strbuf_addf(err, "%s %s: %s%s%s", what, endpoint_format(text, at), strerrordesc_np(errnum),
+	    advice != NULL ? ": " : "", advice != NULL ? advice : "");
 	errno = errnum;
 	return -1;
 }
@@ -68,8 +68,8 @@ remove_stale(const struct endpoint *at)
 		return;
 	rc = connect(fd, &at->addr.sa, at->len);
 	if (rc == -1 && errno == ECONNREFUSED && unlink(path) == -1)
-		log_event(LOG_LEVEL_WARNING, "stale_socket", log_text("path", path), log_errno(errno),
-		    log_text("advice", "remove it"));
+		log_event(LOG_LEVEL_WARNING, "stale_socket", log_text("path", path),
+		    log_errno(errno), log_text("advice", "remove it"));
 	close(fd);
 }
 
@@ -142,9 +142,8 @@ lacks_family(const struct endpoint *at, int errnum)
 		return false;
 	if (errnum == EAFNOSUPPORT)
 		return true;
-	return errnum == EADDRNOTAVAIL &&
-	    (IN6_IS_ADDR_UNSPECIFIED(&at->addr.in6.sin6_addr) ||
-		IN6_IS_ADDR_LOOPBACK(&at->addr.in6.sin6_addr));
+	return errnum == EADDRNOTAVAIL && (IN6_IS_ADDR_UNSPECIFIED(&at->addr.in6.sin6_addr) ||
+					      IN6_IS_ADDR_LOOPBACK(&at->addr.in6.sin6_addr));
 }
 
 static void
@@ -210,7 +209,8 @@ listener_adopt(struct listener *l, int fd, const char *proto, bool tls_first, st
 	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == -1 || type != SOCK_STREAM ||
 	    getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) == -1 || !listening) {
 		strbuf_addf(err,
-		    "descriptor %d, handed over by the supervisor, is no listening stream socket", fd);
+		    "descriptor %d, handed over by the supervisor, is no listening stream socket",
+		    fd);
 		goto err;
 	}
 	l->bound.len = sizeof(l->bound.addr);

@@ -31,19 +31,19 @@
 
 struct slot {
 	uint64_t due_ms;
-	uint64_t order;         /* of starting: breaks ties */
+	uint64_t order; /* of starting: breaks ties */
 	struct timer *timer;
 };
 
 struct loop {
 	int epoll_fd;
-	struct watch wake;      /* on the eventfd */
+	struct watch wake; /* on the eventfd */
 	atomic_bool stopping;
 
-	struct slot *heap;      /* owned */
+	struct slot *heap; /* owned */
 	size_t heap_cap;
-	unsigned running;       /* timers in the heap */
-	unsigned reserved;      /* timers that owners may start */
+	unsigned running;  /* timers in the heap */
+	unsigned reserved; /* timers that owners may start */
 	uint64_t next_order;
 
 	pthread_mutex_t mutex;

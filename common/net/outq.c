@@ -32,14 +32,14 @@
 
 struct slice {
 	struct list_node node;
-	uint64_t from, to;      /* in `memory`, or in the file */
-	int fd;                 /* borrowed until `release`; -1: memory */
+	uint64_t from, to; /* in `memory`, or in the file */
+	int fd;            /* borrowed until `release`; -1: memory */
 	union {
 		struct {
 			void (*release)(void *arg);
 			void *arg;
 		} file;
-		uint32_t cap;   /* of `memory` */
+		uint32_t cap; /* of `memory` */
 	} u;
 	unsigned char memory[];
 };
@@ -193,8 +193,8 @@ outq_addf(struct outq *q, const char *fmt, ...)
 }
 
 void
-outq_add_file(struct outq *q, int fd, uint64_t offset, uint64_t len, void (*release)(void *arg),
-    void *arg)
+outq_add_file(
+    struct outq *q, int fd, uint64_t offset, uint64_t len, void (*release)(void *arg), void *arg)
 {
 	struct slice *s = NULL;
 
@@ -304,14 +304,14 @@ send_memory(struct outq *q, int socket, size_t budget)
 		if (msg.msg_iovlen == SEND_IOVECS || budget == 0)
 			break;
 		n = slice_len(s) < budget ? (size_t)slice_len(s) : budget;
-		iov[msg.msg_iovlen++] = (struct iovec){
-			.iov_base = (void *)(uintptr_t)(s->memory + s->from), .iov_len = n
-		};
+		iov[msg.msg_iovlen++] =
+		    (struct iovec){ .iov_base = (void *)(uintptr_t)(s->memory + s->from),
+			    .iov_len = n };
 		budget -= n;
 	}
 	/* What follows is on its way at once, so the segment may wait to be filled by it. */
-	return sendmsg(socket, &msg,
-	    MSG_DONTWAIT | MSG_NOSIGNAL | (s != NULL && budget > 0 ? MSG_MORE : 0));
+	return sendmsg(
+	    socket, &msg, MSG_DONTWAIT | MSG_NOSIGNAL | (s != NULL && budget > 0 ? MSG_MORE : 0));
 }
 
 static ssize_t
@@ -319,8 +319,8 @@ send_file(struct outq *q, int socket, size_t budget)
 {
 	const struct slice *s = slice_first(q);
 	off_t offset = (off_t)s->from;
-	ssize_t n = sendfile(socket, s->fd, &offset,
-	    slice_len(s) < budget ? (size_t)slice_len(s) : budget);
+	ssize_t n =
+	    sendfile(socket, s->fd, &offset, slice_len(s) < budget ? (size_t)slice_len(s) : budget);
 
 	if (n == 0) {
 		errno = ENODATA;

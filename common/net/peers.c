@@ -27,14 +27,14 @@ struct peer {
 	struct map_node node;
 	uint64_t sessions;
 	unsigned failures;
-	uint64_t failed_ms;             /* when the last was, or the last one faded */
-	struct list_node remembered;    /* queued while there is no session */
+	uint64_t failed_ms;          /* when the last was, or the last one faded */
+	struct list_node remembered; /* queued while there is no session */
 };
 
 struct peers {
-	pthread_mutex_t mutex;          /* guards all */
+	pthread_mutex_t mutex; /* guards all */
 	struct map map;
-	struct list_node queue;         /* of peers without a session */
+	struct list_node queue; /* of peers without a session */
 	size_t queued;
 	uint64_t total;
 };
@@ -166,8 +166,8 @@ find_or_add(struct peers *p, struct map_key key)
 }
 
 static enum peers_verdict
-enter(struct peers *p, struct map_key key, bool exempt, uint64_t max_total,
-    uint64_t max_per_address)
+enter(
+    struct peers *p, struct map_key key, bool exempt, uint64_t max_total, uint64_t max_per_address)
 {
 	struct peer *peer;
 

@@ -23,13 +23,13 @@
 #include "base/mem.h"
 
 struct tls_context {
-	SSL_CTX *ctx;           /* owned */
+	SSL_CTX *ctx; /* owned */
 	atomic_uint refs;
 };
 
 struct tls {
-	SSL *ssl;               /* owned */
-	unsigned long error;    /* OpenSSL's, of the last call that FAILED; 0: see errnum */
+	SSL *ssl;            /* owned */
+	unsigned long error; /* OpenSSL's, of the last call that FAILED; 0: see errnum */
 	int errnum;
 };
 
@@ -60,12 +60,13 @@ check_readable(const char *what, const char *file, struct strbuf *err)
 		    what, file, account(buf, sizeof(buf)));
 		break;
 	case ENOENT:
-		strbuf_addf(err, "the %s %s does not exist: put it there, or name the file that it is in",
-		    what, file);
+		strbuf_addf(err,
+		    "the %s %s does not exist: put it there, or name the file that it is in", what,
+		    file);
 		break;
 	default:
-		strbuf_addf(err, "the %s %s cannot be read: %s", what, file,
-		    strerrordesc_np(errno));
+		strbuf_addf(
+		    err, "the %s %s cannot be read: %s", what, file, strerrordesc_np(errno));
 		break;
 	}
 	return -1;
@@ -108,8 +109,8 @@ load_files(SSL_CTX *ctx, const char *certificate, const char *key, struct strbuf
 	 * another kind shows only when both are looked at. */
 	if (SSL_CTX_use_PrivateKey_file(ctx, key, SSL_FILETYPE_PEM) != 1 &&
 	    ERR_GET_LIB(ERR_peek_last_error()) != ERR_LIB_X509)
-		return fail_load(err, "key", key,
-		    "it must be one private key as PEM, without a passphrase");
+		return fail_load(
+		    err, "key", key, "it must be one private key as PEM, without a passphrase");
 	ERR_clear_error();
 	if (SSL_CTX_check_private_key(ctx) != 1) {
 		ERR_clear_error();
@@ -127,8 +128,8 @@ tls_context_load(const char *certificate, const char *key, struct strbuf *err)
 {
 	/* Many clients end TCP without close_notify.  The protocols above know where their
 	 * commands and messages end, so nothing can be cut off unseen. */
-	const uint64_t options = SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
-	    SSL_OP_IGNORE_UNEXPECTED_EOF;
+	const uint64_t options =
+	    SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_IGNORE_UNEXPECTED_EOF;
 	struct tls_context *context = mem_array(1, sizeof(*context));
 
 	if (context == NULL)
@@ -139,7 +140,7 @@ tls_context_load(const char *certificate, const char *key, struct strbuf *err)
 	atomic_init(&context->refs, 1);
 	SSL_CTX_set_options(context->ctx, options);
 	SSL_CTX_set_mode(context->ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
-		SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+					   SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
 	/* A record is read with one read(2), not with one for its header and one more. */
 	SSL_CTX_set_read_ahead(context->ctx, 1);
 	/* Sessions are resumed by tickets alone, which cost us no memory. */
@@ -229,8 +230,8 @@ result(struct tls *tls, int rc)
 	case SSL_ERROR_SYSCALL:
 		tls->error = 0;
 		tls->errnum = errnum;
-		return errnum == 0 || errnum == EPIPE || errnum == ECONNRESET ? TLS_CLOSED :
-										 TLS_FAILED;
+		return errnum == 0 || errnum == EPIPE || errnum == ECONNRESET ? TLS_CLOSED
+		                                                              : TLS_FAILED;
 	default:
 		tls->error = ERR_peek_last_error();
 		tls->errnum = 0;
