@@ -75,7 +75,14 @@ fuzz-bugs:
 TEST_SLOW := $(if $(findstring thread,$(SAN)),8,$(if $(SAN),3,1))
 TEST_LOAD := $(if $(findstring thread,$(SAN)),0.1,$(if $(SAN),0.2,1))
 
-.PHONY: check
+# What has threads: the units of net, spool and the daemons, and the daemons under load.
+CONCURRENT := $(addprefix --unit ,$(UNIT_TESTS_net) $(UNIT_TESTS_spool) $(UNIT_TESTS_smtpd) $(UNIT_TESTS_pop3d)) \
+              --only tests/unit --only tests/stress --only tests/crash --only tests/e2e/octets \
+              --only _first.chat
+
+.PHONY: check check-concurrent
+check-concurrent: all $(UNIT_TESTS_net) $(UNIT_TESTS_spool) $(UNIT_TESTS_smtpd) $(UNIT_TESTS_pop3d)
+	$(Q)TEST_SLOW=$(TEST_SLOW) TEST_LOAD=$(TEST_LOAD) python3 tests/run.py --build $(BUILD) $(CONCURRENT)
 check: all $(UNIT_TESTS) $(REPLAYS)
 	$(Q)TEST_SLOW=$(TEST_SLOW) TEST_LOAD=$(TEST_LOAD) python3 tests/run.py --build $(BUILD) \
 	    $(addprefix --unit ,$(UNIT_TESTS)) $(addprefix --replay ,$(REPLAYS)) $(addprefix --only ,$(ONLY))
@@ -90,3 +97,20 @@ lint: $(BUILD)/gen/schema_steps.h
 	$(Q)python3 tests/lint/run.py --build $(BUILD)
 format:
 	$(Q)clang-format -i $(filter-out tests/%,$(LINT_SOURCES))
+
+# --- demo and installation -------------------------------------------------
+.PHONY: demo install
+demo: all
+	$(Q)ONCE=$(ONCE) sh init/demo.sh $(BUILD)
+
+# Configuration files that are there already are never touched.
+SBINDIR    := $(PREFIX)/sbin
+UNITDIR    ?= $(PREFIX)/lib/systemd/system
+SYSCONFDIR ?= /etc
+install: all
+	install -d $(DESTDIR)$(SBINDIR) $(DESTDIR)$(UNITDIR) $(DESTDIR)$(SYSCONFDIR)/restante
+	install -m 755 $(addprefix $(BUILD)/,$(PROGRAMS)) $(DESTDIR)$(SBINDIR)
+	install -m 644 init/restante.conf.example $(DESTDIR)$(SYSCONFDIR)/restante
+	for unit in $(wildcard init/*.service init/*.socket init/*.target); do \
+	    sed 's,/usr/local/sbin,$(SBINDIR),g' $$unit > $(DESTDIR)$(UNITDIR)/$$(basename $$unit) && \
+	    chmod 644 $(DESTDIR)$(UNITDIR)/$$(basename $$unit) || exit 1; done
