@@ -274,22 +274,21 @@ cmd_rset(struct smtp_session *s, const char *arg, size_t len)
 	return REPLY_OK;
 }
 
-/* clang-format off */
 static const struct command commands[] = {
-	{ "EHLO", cmd_ehlo, 0, ANY, ARG | JUNK | SMTP_ONLY },           /* RFC 5321 4.1.1.1 */
+	{ "EHLO", cmd_ehlo, 0, ANY, ARG | JUNK | SMTP_ONLY }, /* RFC 5321 4.1.1.1 */
 	{ "HELO", cmd_helo, 0, ANY, ARG | JUNK | SMTP_ONLY },
-	{ "LHLO", cmd_ehlo, 0, ANY, ARG | JUNK | LMTP_ONLY },           /* RFC 2033 4.1 */
-	{ "MAIL", cmd_mail, 0, S(READY), ARG },                         /* RFC 5321 4.1.1.2 */
-	{ "RCPT", cmd_rcpt, 0, S(MAIL) | S(RCPT), ARG },                /* 4.1.1.3 */
-	{ "DATA", cmd_data, 0, S(RCPT), NO_ARG },                       /* 4.1.1.4 */
-	{ "BDAT", cmd_bdat, 0, ANY, ARG },                              /* RFC 3030 2 */
-	{ "RSET", cmd_rset, 0, ANY, NO_ARG | JUNK | ALWAYS },           /* RFC 5321 4.1.1.5 */
-	{ "VRFY", NULL, REPLY_NOT_VERIFIED, ANY, ARG | JUNK },          /* 4.1.1.6 */
-	{ "HELP", NULL, REPLY_HELP, ANY, JUNK | SMTP_ONLY },            /* 4.1.1.8 */
+	{ "LHLO", cmd_ehlo, 0, ANY, ARG | JUNK | LMTP_ONLY },  /* RFC 2033 4.1 */
+	{ "MAIL", cmd_mail, 0, S(READY), ARG },                /* RFC 5321 4.1.1.2 */
+	{ "RCPT", cmd_rcpt, 0, S(MAIL) | S(RCPT), ARG },       /* 4.1.1.3 */
+	{ "DATA", cmd_data, 0, S(RCPT), NO_ARG },              /* 4.1.1.4 */
+	{ "BDAT", cmd_bdat, 0, ANY, ARG },                     /* RFC 3030 2 */
+	{ "RSET", cmd_rset, 0, ANY, NO_ARG | JUNK | ALWAYS },  /* RFC 5321 4.1.1.5 */
+	{ "VRFY", NULL, REPLY_NOT_VERIFIED, ANY, ARG | JUNK }, /* 4.1.1.6 */
+	{ "HELP", NULL, REPLY_HELP, ANY, JUNK | SMTP_ONLY },   /* 4.1.1.8 */
 	{ "HELP", NULL, REPLY_HELP_LMTP, ANY, JUNK | LMTP_ONLY },
-	{ "NOOP", NULL, REPLY_OK, ANY, JUNK },                          /* 4.1.1.9 */
-	{ "QUIT", NULL, REPLY_BYE, ANY, NO_ARG },                       /* 4.1.1.10 */
-	{ "STARTTLS", cmd_starttls, 0, ANY, NO_ARG },                   /* RFC 3207 4 */
+	{ "NOOP", NULL, REPLY_OK, ANY, JUNK },        /* 4.1.1.9 */
+	{ "QUIT", NULL, REPLY_BYE, ANY, NO_ARG },     /* 4.1.1.10 */
+	{ "STARTTLS", cmd_starttls, 0, ANY, NO_ARG }, /* RFC 3207 4 */
 	/* RFC 5321 4.2.4: known, but not here. */
 	{ "EXPN", NULL, REPLY_NOT_IMPLEMENTED, ANY, 0 },
 	{ "AUTH", NULL, REPLY_NOT_IMPLEMENTED, ANY, 0 },
@@ -299,7 +298,6 @@ static const struct command commands[] = {
 	{ "SOML", NULL, REPLY_NOT_IMPLEMENTED, ANY, 0 },
 	{ "SAML", NULL, REPLY_NOT_IMPLEMENTED, ANY, 0 },
 };
-/* clang-format on */
 
 static const struct command *
 find_command(const char *verb, size_t len, bool lmtp)

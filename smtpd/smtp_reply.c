@@ -24,7 +24,6 @@ struct reply {
 	unsigned flags;
 };
 
-/* clang-format off */
 static const struct reply replies[] = {
 	{ REPLY_NONE, 0, NULL, "", 0 },
 	{ REPLY_DROP, 0, NULL, "", CUT },
@@ -35,7 +34,8 @@ static const struct reply replies[] = {
 	{ REPLY_OK, 250, "2.0.0", "ok", 0 },
 	{ REPLY_SENDER_OK, 250, "2.1.0", "sender ok", 0 },
 	{ REPLY_RECIPIENT_OK, 250, "2.1.5", "recipient ok", 0 },
-	{ REPLY_GO_AHEAD, 354, NULL, "go ahead, a line with nothing but a dot ends the message", 0 },
+	{ REPLY_GO_AHEAD, 354, NULL, "go ahead, a line with nothing but a dot ends the message",
+	    0 },
 	{ REPLY_CHUNK_OK, 250, "2.0.0", "chunk taken", 0 },
 	{ REPLY_KEPT, 250, "2.0.0", "kept", 0 },
 	{ REPLY_START_TLS, 220, "2.0.0", "begin TLS now", TLS },
@@ -90,7 +90,6 @@ static const struct reply replies[] = {
 	{ REPLY_LOOP, 554, "5.4.6", "too many Received fields: the message goes in circles", 0 },
 	{ REPLY_UNKNOWN_PARAMETER, 555, "5.5.4", "unknown parameter", 0 },
 };
-/* clang-format on */
 
 _Static_assert(sizeof(replies) / sizeof(replies[0]) == REPLIES, "a row for each reply");
 
