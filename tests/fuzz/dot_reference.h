@@ -12,7 +12,7 @@
 #include <stddef.h>
 
 /* An octet at `i` begins a line: it is the first, or behind CRLF (RFC 5321 2.3.8). */
-static bool
+static inline bool
 ref_line_start(const char *in, size_t i)
 {
 	return i == 0 || (i >= 2 && in[i - 2] == '\r' && in[i - 1] == '\n');
@@ -20,7 +20,7 @@ ref_line_start(const char *in, size_t i)
 
 /* Length of DATA's lines before the final ".CRLF", which is at *end_r; without
  * one, *end_r is `len`, and a beginning of it that stands last is left out. */
-static size_t
+static inline size_t
 ref_data_len(const char *in, size_t len, size_t *end_r)
 {
 	for (size_t i = 0; i < len; i++) {
@@ -40,7 +40,7 @@ ref_data_len(const char *in, size_t len, size_t *end_r)
 }
 
 /* Copies; with `dots`, the dot that begins a line goes; a bare LF becomes CRLF. */
-static size_t
+static inline size_t
 ref_message(char *out, const char *in, size_t len, bool dots)
 {
 	size_t n = 0;
@@ -56,7 +56,7 @@ ref_message(char *out, const char *in, size_t len, bool dots)
 }
 
 /* A message whose only LFs are in CRLF, with its dots doubled. */
-static size_t
+static inline size_t
 ref_stuffed(char *out, const char *message, size_t len)
 {
 	size_t n = 0;

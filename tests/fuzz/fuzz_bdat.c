@@ -1,0 +1,98 @@
+/*
+ * fuzz_bdat - a message that comes in chunks of known length, against the
+ * reference; what is stored must end where DATA would have ended it.
+ *
+ * The first two octets of the input say how it is cut: so many octets in the
+ * first chunk, so many in each that follows.  The rest is the message.
+ */
+#include <stdint.h>
+
+#include "mail/dot.h"
+#include "tests/fuzz/dot_reference.h"
+#include "tests/fuzz/fuzz.h"
+
+struct sink {
+	char *buf;
+	size_t len;
+};
+
+static int
+collect(void *arg, const void *buf, size_t len)
+{
+	struct sink *s = arg;
+
+	REQUIRE(len > 0);
+	memcpy(s->buf + s->len, buf, len);
+	s->len += len;
+	return 0;
+}
+
+static void
+stuff(struct dot *d, const char *in, size_t len, size_t first, size_t step, struct sink *out)
+{
+	size_t n = first;
+	char *piece;
+
+	dot_init(d);
+	out->len = 0;
+	for (size_t at = 0; at < len; at += n, n = step) {
+		if (n > len - at)
+			n = len - at;
+		piece = fuzz_copy(in + at, n);
+		REQUIRE(dot_stuff(d, piece, n, collect, out) == 0);
+		free(piece);
+	}
+	REQUIRE(dot_stuff_end(d, collect, out) == 0);
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	if (size < 2)
+		return 0;
+
+	size_t first = data[0], step = (size_t)data[1] + 1, len = size - 2;
+	const char *in = (const char *)data + 2;
+	char *message = fuzz_room(2 * len + 2), *want = fuzz_room(4 * len + 4);
+	size_t message_len = ref_message(message, in, len, false), want_len;
+	struct sink wire = { .buf = fuzz_room(4 * len + 8) };
+	struct sink back = { .buf = fuzz_room(4 * len + 8) };
+	struct dot d;
+	uint64_t bare_lf;
+
+	if (!ref_line_start(message, message_len)) {
+		memcpy(message + message_len, "\r\n", 2);
+		message_len += 2;
+	}
+	want_len = ref_stuffed(want, message, message_len);
+
+	stuff(&d, in, len, len, len, &wire);
+	bare_lf = d.bare_lf;
+	REQUIRE(d.octets == message_len);
+	REQUIRE(wire.len == want_len && memcmp(wire.buf, want, want_len) == 0);
+
+	stuff(&d, in, len, first, step, &wire);
+	REQUIRE(d.octets == message_len && d.bare_lf == bare_lf);
+	REQUIRE(wire.len == want_len && memcmp(wire.buf, want, want_len) == 0);
+
+	/* There is one wire form: stuffing what was unstuffed changes nothing. */
+	dot_init(&d);
+	REQUIRE(dot_unstuff(&d, wire.buf, wire.len, collect, &back) == 0);
+	REQUIRE(back.len == message_len && memcmp(back.buf, message, message_len) == 0);
+	stuff(&d, message, message_len, first, step, &wire);
+	REQUIRE(d.bare_lf == 0);
+	REQUIRE(wire.len == want_len && memcmp(wire.buf, want, want_len) == 0);
+
+	memcpy(wire.buf + wire.len, ".\r\n.", 4);
+	dot_init(&d);
+	back.len = 0;
+	REQUIRE(dot_scan(&d, wire.buf, wire.len + 4, collect, &back) == wire.len + 3);
+	REQUIRE(d.state == DOT_END && d.octets == message_len && d.bare_lf == 0);
+	REQUIRE(back.len == want_len && memcmp(back.buf, want, want_len) == 0);
+
+	free(message);
+	free(want);
+	free(wire.buf);
+	free(back.buf);
+	return 0;
+}
