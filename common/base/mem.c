@@ -23,26 +23,37 @@ mem_array(size_t n, size_t size)
 	return calloc(n, size);
 }
 
+/* The array at *array, moved to where there is room; NULL, and nothing moved, without. */
+static void *
+grown(void *array, size_t n, size_t size)
+{
+	void *old, *new;
+
+	memcpy(&old, array, sizeof(old));
+	new = reallocarray(old, n, size);
+	if (new != NULL)
+		memcpy(array, &new, sizeof(new));
+	return new;
+}
+
 int
 mem_grow(void *array, size_t *cap, size_t need, size_t size)
 {
 	size_t more = *cap + *cap / 2;
-	char *old, *new;
+	char *list;
 
 	if (need <= *cap)
 		return 0;
 	if (more < need)
 		more = need;
-	memcpy(&old, array, sizeof(old));
-	new = reallocarray(old, more, size);
-	if (new == NULL && more > need) {
+	list = grown(array, more, size);
+	if (list == NULL && more > need) {
 		more = need;
-		new = reallocarray(old, more, size);
+		list = grown(array, more, size);
 	}
-	if (new == NULL)
+	if (list == NULL)
 		return -1;
-	memset(new + *cap *size, 0, (more - *cap) * size);
-	memcpy(array, &new, sizeof(new));
+	memset(list + *cap * size, 0, (more - *cap) * size);
 	*cap = more;
 	return 0;
 }

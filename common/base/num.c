@@ -158,8 +158,11 @@ num_format_size_short(char text[NUM_TEXT_MAX], uint64_t octets)
 		return text;
 	}
 	/* The bounds are where rounding would make a fourth figure. */
-	for (value /= 1024; value >= 999.5; value /= 1024)
+	value /= 1024;
+	while (value >= 999.5) {
+		value /= 1024;
 		u++;
+	}
 	n = snprintf(text, NUM_TEXT_MAX, "%.*f%c",
 	    value < 0.9995  ? 3
 	    : value < 9.995 ? 2
@@ -225,6 +228,7 @@ num_parse_hex(const char *text, size_t text_len, void *buf, size_t len)
 			return -1;
 	}
 	for (i = 0; i < len; i++)
-		p[i] = (uint8_t)(hex_digit(text[2 * i]) << 4 | hex_digit(text[2 * i + 1]));
+		p[i] = (uint8_t)((unsigned)hex_digit(text[2 * i]) << 4 |
+				 (unsigned)hex_digit(text[2 * i + 1]));
 	return 0;
 }
