@@ -52,8 +52,8 @@ const struct config_key *config_key_find(
 /* 0, or -1 with such a sentence when there is no such section. */
 int config_section_check(const char *section, struct strbuf *err);
 
-/* Sets the key's member, which is zero.  0, or -1 with `KEY = VALUE: reason` in err and
- * the member zero or to be released. */
+/* Sets the key's member, which is zero.  0, or -1 with `KEY = VALUE: reason` in err
+ * and the member zero or to be released. */
 int config_value_set(
     struct config *, const struct config_key *, const char *value, struct strbuf *err);
 /* Frees what the member owns; the member is zero then. */
@@ -62,11 +62,13 @@ void config_value_release(struct config *, const struct config_key *);
 bool config_value_equal(
     const struct config_key *, const struct config *, const struct config *);
 
-/* 0 when it is a domain name with a dot in it (RFC 5321 2.3.5), or -1 with what is wrong. */
+/* 0 when it is a domain name with a dot in it (RFC 5321 2.3.5), or -1 with what is
+ * wrong and what would be right. */
 int config_hostname_check(const char *name, struct strbuf *err);
-/* This machine's full name: its node name if that has a dot, else the name with a dot that the
- * hosts(5) file at `hosts` has for it, else the node name as it is.  No resolver is
- * asked, so nothing here waits.  NULL when memory is out.  The caller frees it. */
+/* This machine's full name: its node name if that has a dot, else the name with a dot
+ * that the hosts(5) file at `hosts` has for it, else the node name as it is.  No
+ * resolver is asked, so nothing here waits.  NULL when memory is out.  The caller
+ * frees it. */
 char *config_hostname_default(const char *hosts);
 
 #endif

@@ -7,8 +7,8 @@
  * quoted and escaped here, never by the caller: text from the network cannot
  * forge a field or a line.  A value is cut after 1,024 octets and says so with
  * three dots; sooner where the line would pass 4,096 octets, which is what a pipe
- * takes in one piece.  Where standard error is the journal (JOURNAL_STREAM names it), the line
- * begins with its <N> priority.
+ * takes in one piece.  Where standard error is the journal (JOURNAL_STREAM names
+ * it), the line begins with its <N> priority.
  *
  * Keys of Restante's own lines: event, session, peer, user, path, error (what
  * failed, strerror text), advice (what the administrator can do).

@@ -10,8 +10,8 @@
 
 /* Started as root: takes on the groups, group and user of `account`, checks that
  * root cannot be had back, and gives up new privileges (PR_SET_NO_NEW_PRIVS).
- * Not started as root: only the last.  `account` may be "root", then only the last.
- * Sets the umask to 077.  0, or -1 with a sentence in err (unknown account: what to create). */
+ * Not started as root, or where `account` is "root": only the last.  Sets the umask
+ * to 077.  0, or -1 with a sentence in err (unknown account: what to create). */
 int privilege_become(const char *account, struct strbuf *err);
 
 #endif

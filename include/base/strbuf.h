@@ -36,7 +36,8 @@ void strbuf_add(struct strbuf *, const void *buf, size_t len);
 void strbuf_addstr(struct strbuf *, const char *text);
 void strbuf_addch(struct strbuf *, char c);
 void strbuf_addf(struct strbuf *, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-void strbuf_vaddf(struct strbuf *, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0)));
+void strbuf_vaddf(struct strbuf *, const char *fmt, va_list ap)
+    __attribute__((format(printf, 2, 0)));
 
 /* Gives the text to the caller, who frees it; the strbuf is empty then.  NULL, with
  * the strbuf as it was, when it had failed or memory is out. */

@@ -63,7 +63,7 @@ struct config {
 	} smtpd;
 	struct {
 		struct config_endpoints listen;
-		struct config_endpoints listen_tls;     /* empty without a certificate, unless set */
+		struct config_endpoints listen_tls;     /* empty without a certificate */
 		uint64_t max_connections;
 		uint64_t max_connections_per_ip;
 		uint64_t timeout_s;
@@ -73,10 +73,10 @@ struct config {
 	unsigned refs;                  /* atomic */
 };
 
-/* Reads `file`.  0 with *config_r holding one reference, or -1 with one sentence in err,
- * `FILE:LINE: what is wrong and what would be right` (without :LINE where no line is to
- * blame).  A key that is planned but not built yet is refused with "not in this version".
- * Whether a path leads anywhere is not looked at. */
+/* Reads `file`.  0 with *config_r holding one reference, or -1 with one sentence in
+ * err, `FILE:LINE: what is wrong and what would be right` (without :LINE where no line
+ * is to blame).  A key that is planned but not built yet is refused with "not in this
+ * version".  Whether a path leads anywhere is not looked at. */
 int config_load(const char *file, struct config **config_r, struct strbuf *err);
 
 struct config *config_ref(struct config *);
@@ -86,9 +86,9 @@ void config_unref(struct config **config);
 /* True when the address (endpoint_octets) is one of `trusted`. */
 bool config_trusts(const struct config *, const uint8_t octets[16]);
 
-/* Adds the keys that differ and need a restart, as `SECTION.KEY`, each followed by a blank;
- * the daemon logs them and goes on with the old values.  0 or -1 (keys_r is full, or no
- * memory). */
+/* Adds the keys that differ and need a restart, as `SECTION.KEY`, each followed by a
+ * blank; the daemon logs them and goes on with the old values.  0 or -1 (keys_r is
+ * full, or no memory). */
 int config_restart_needed(
     const struct config *old, const struct config *new, struct strbuf *keys_r);
 
