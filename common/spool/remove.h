@@ -1,8 +1,8 @@
 /*
  * remove - taking entries out of mailboxes.  Private to common/spool.
  *
- * The one place where mail stops being somebody's: UPDATE, an administrator's removal, a mailbox's
- * removal, expiry.  Sums, holders, live counts and garbage change together.
+ * The one place where mail stops being somebody's: UPDATE, an administrator's removal, a
+ * mailbox's removal, expiry.  Sums, holders, live counts and garbage change together.
  *
  * Thread: inside a write transaction of the index, with the maildrop's lock held.
  */
@@ -14,8 +14,9 @@
 
 #include "index.h"
 
-/* Removes the entries (mailbox, messages[i]).  One that is not there is passed over.  Adjusts
- * mailbox.used and .messages, holders, segment.live, and puts what nobody holds any more into garbage. */
+/* Removes the entries (mailbox, messages[i]).  One that is not there is passed over.
+ * Adjusts mailbox.used and .messages, holders, segment.live, and puts what nobody holds any
+ * more into garbage.  After a failure only index_write_abandon() is left. */
 enum spool_status remove_entries(struct index_conn *, uint64_t mailbox, const uint64_t *messages,
     size_t n);
 /* The same for all entries of a mailbox. */

@@ -1,0 +1,83 @@
+/*
+ * entry - entries, holders and sums for a record.  The invariants are those of remove.c.
+ */
+#include "entry.h"
+
+#include <string.h>
+
+/* False through *there_r when the mailbox is gone. */
+static enum spool_status
+count_in(
+    struct index_conn *c, const struct record *r, uint64_t mailbox, uint64_t octets, bool *there_r)
+{
+	enum spool_status st;
+	sqlite3_stmt *stmt;
+
+	stmt = index_stmt(c,
+	    "UPDATE mailbox SET used = used + ?2, messages = messages + 1, last_delivery_s = ?3"
+	    " WHERE id = ?1");
+	sqlite3_bind_int64(stmt, 1, (sqlite3_int64)mailbox);
+	sqlite3_bind_int64(stmt, 2, (sqlite3_int64)octets);
+	sqlite3_bind_int64(stmt, 3, (sqlite3_int64)(r->received_ms / 1000));
+	st = index_run(c, stmt);
+	*there_r = st == SPOOL_OK && sqlite3_changes(index_db(c)) == 1;
+	return st;
+}
+
+static enum spool_status
+add_one(struct index_conn *c, uint64_t message, const struct record *r, const char *reverse_path,
+    const struct record_recipient *to, size_t *held)
+{
+	uint64_t octets = r->octets + record_prefix_len(reverse_path, to->written);
+	enum spool_status st;
+	sqlite3_stmt *stmt;
+	bool there;
+
+	st = count_in(c, r, to->mailbox, octets, &there);
+	if (st != SPOOL_OK || !there)
+		return st;
+	stmt = index_stmt(c,
+	    "INSERT INTO entry (mailbox, message, received_ms, octets, blocks, expires_day, uid,"
+	    " reverse_path, recipient) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)");
+	sqlite3_bind_int64(stmt, 1, (sqlite3_int64)to->mailbox);
+	sqlite3_bind_int64(stmt, 2, (sqlite3_int64)message);
+	sqlite3_bind_int64(stmt, 3, (sqlite3_int64)r->received_ms);
+	sqlite3_bind_int64(stmt, 4, (sqlite3_int64)octets);
+	sqlite3_bind_int64(stmt, 5, (sqlite3_int64)record_blocks(r));
+	if (to->expires_day != RECORD_NEVER)
+		sqlite3_bind_int64(stmt, 6, to->expires_day);
+	if (to->uid != NULL)
+		sqlite3_bind_text(stmt, 7, to->uid, -1, SQLITE_STATIC);
+	sqlite3_bind_text(stmt, 8, reverse_path, -1, SQLITE_STATIC);
+	sqlite3_bind_text(stmt, 9, to->written, -1, SQLITE_STATIC);
+	++*held;
+	return index_run(c, stmt);
+}
+
+enum spool_status
+entry_add(struct index_conn *c, uint64_t message, const struct record *r, const char *reverse_path,
+    const struct record_recipient *list, size_t n, size_t *held_r)
+{
+	enum spool_status st = SPOOL_OK;
+	sqlite3_stmt *stmt;
+
+	*held_r = 0;
+	for (size_t i = 0; st == SPOOL_OK && i < n; i++)
+		st = add_one(c, message, r, reverse_path, &list[i], held_r);
+	if (st != SPOOL_OK || *held_r < 2)
+		return st;
+	stmt = index_stmt(c, "INSERT INTO holders VALUES (?1, ?2)");
+	sqlite3_bind_int64(stmt, 1, (sqlite3_int64)message);
+	sqlite3_bind_int64(stmt, 2, (sqlite3_int64)*held_r);
+	return index_run(c, stmt);
+}
+
+enum spool_status
+entry_add_garbage(struct index_conn *c, uint64_t message, uint64_t blocks)
+{
+	sqlite3_stmt *stmt = index_stmt(c, "INSERT INTO garbage VALUES (?1, ?2)");
+
+	sqlite3_bind_int64(stmt, 1, (sqlite3_int64)message);
+	sqlite3_bind_int64(stmt, 2, (sqlite3_int64)blocks);
+	return index_run(c, stmt);
+}
