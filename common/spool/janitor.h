@@ -14,10 +14,14 @@
 
 /* Recovers in this thread (pop-admin) or starts the keeper's.  When this fails nothing runs. */
 enum spool_status keeper_start(struct spool *);
-/* Ends the thread; gives back what says that the spool is open. */
+/* Ends the thread; NULL inside the spool is harmless. */
 void keeper_stop(struct spool *);
 
 /* There is something to do before the next round is due.  Never waits. */
 void janitor_wake(struct spool *);
+
+/* One round, in this thread: SPOOL_BUSY when somebody else is at it.  The log is checkpointed when it
+ * is long, or else when `all`. */
+enum spool_status janitor_round(struct spool *, bool all);
 
 #endif

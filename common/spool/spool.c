@@ -40,7 +40,8 @@ static const char *const status_texts[SPOOL_STATUSES] = {
 	[SPOOL_NO_DOMAIN] = "no such domain here",
 	[SPOOL_NO_MAILBOX] = "no such mailbox here",
 	[SPOOL_NO_ALIAS] = "no such alias",
-	[SPOOL_NO_POSTMASTER] = "nobody is postmaster yet: make that mailbox, or name one in [site]",
+	[SPOOL_NO_POSTMASTER] =
+	    "nobody is postmaster yet: make that mailbox, or name one in [site]",
 	[SPOOL_NO_MESSAGE] = "no such message",
 	[SPOOL_DISABLED] = "the mailbox is disabled",
 	[SPOOL_EXISTS] = "exists already",
@@ -249,6 +250,7 @@ spool_open_on(const struct spool_options *options, const struct disk_ops *disk,
 	sp->segment_max = options->segment_max != 0 ? options->segment_max : SEGMENT_MAX_DEFAULT;
 	sp->disk = disk;
 	pthread_mutex_init(&sp->space_mutex, NULL);
+	pthread_mutex_init(&sp->round_mutex, NULL);
 	if (sp->dir != NULL)
 		st = open_parts(sp, err);
 	if (st == SPOOL_OK) {
@@ -287,6 +289,7 @@ spool_close(struct spool **spp)
 		close(sp->segments_fd);
 	if (sp->dir_fd >= 0)
 		close(sp->dir_fd);
+	pthread_mutex_destroy(&sp->round_mutex);
 	pthread_mutex_destroy(&sp->space_mutex);
 	free(sp->dir);
 	mem_free(spp);

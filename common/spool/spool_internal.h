@@ -37,6 +37,9 @@ struct spool {
 	struct keeper *keeper;          /* owned; for pop-admin it has no thread */
 	struct committer *committer;    /* owned; NULL where nothing is delivered */
 
+	pthread_mutex_t round_mutex;    /* held for one round of upkeep */
+	atomic_bool no_holes;           /* the file system cannot punch: said once */
+
 	atomic_bool ready;
 	atomic_size_t delivery_memory;  /* octets that all deliveries hold */
 

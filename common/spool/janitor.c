@@ -1,0 +1,272 @@
+/*
+ * janitor - one round of upkeep.
+ *
+ * Invariants:
+ *  1. Nothing is punched or unlinked before the transaction that made it garbage is on disk:
+ *     what was read is synced, and only what was read is given back.
+ *  2. A dead segment is marked dead, on disk, before its file is touched, and forgotten only
+ *     when its name is gone from the folder, on disk.  Without the mark recovery would take
+ *     the file for one that the index has not seen, and bring all its deleted mail back.
+ *  3. A round is one process's at a time (the janitor's byte) and one thread's in it.
+ */
+#include "janitor.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "spool_internal.h"
+
+/* Records, or segments, that are dealt with at once. */
+#define BATCH 1000
+
+struct garbage {
+	uint64_t message, blocks;
+};
+
+struct batch {
+	struct garbage list[BATCH];
+	size_t n;
+};
+
+static enum spool_status
+read_garbage(struct spool *sp, struct batch *b)
+{
+	enum spool_status st;
+	struct index_conn *c;
+	sqlite3_stmt *stmt;
+	bool row;
+
+	b->n = 0;
+	st = index_read_begin(sp, INDEX_MAIN, &c);
+	if (st != SPOOL_OK)
+		return st;
+	stmt = index_stmt(c, "SELECT message, blocks FROM garbage ORDER BY message LIMIT ?1");
+	sqlite3_bind_int64(stmt, 1, BATCH);
+	while ((st = index_step(c, stmt, &row)) == SPOOL_OK && row) {
+		b->list[b->n].message = (uint64_t)sqlite3_column_int64(stmt, 0);
+		b->list[b->n++].blocks = (uint64_t)sqlite3_column_int64(stmt, 1);
+	}
+	index_read_end(sp, &c);
+	return st;
+}
+
+/* The first `n` of the list lie one behind the other in this open segment. */
+static enum spool_status
+punch_run(struct spool *sp, int fd, const struct garbage *list, size_t n)
+{
+	uint64_t first = message_block(list[0].message);
+	uint64_t end = message_block(list[n - 1].message) + list[n - 1].blocks;
+	char name[SEGMENT_NAME_MAX];
+
+	if (disk_punch(sp->disk, fd, first * RECORD_BLOCK, (end - first) * RECORD_BLOCK) == 0)
+		return SPOOL_OK;
+	if (errno != EOPNOTSUPP)
+		return spool_failed(
+		    "punch_failed", segment_name(name, message_segment(list[0].message)), errno);
+	if (!atomic_exchange(&sp->no_holes, true))
+		log_event(LOG_LEVEL_WARNING, "no_holes", log_text("path", sp->dir),
+		    log_text("advice",
+			"this file system cannot give blocks back from within a file: room "
+			"returns when all of a segment is deleted; ext4, xfs and btrfs can"));
+	return SPOOL_OK;
+}
+
+/* The garbage at the head of the list that lies in one segment; *n_r is how many. */
+static enum spool_status
+punch_segment(struct spool *sp, const struct garbage *list, size_t n, size_t *n_r)
+{
+	uint64_t number = message_segment(list[0].message);
+	enum spool_status st = SPOOL_OK;
+	char name[SEGMENT_NAME_MAX];
+	size_t i = 0, run;
+	int fd;
+
+	fd = disk_open(sp->disk, sp->segments_fd, segment_name(name, number), false);
+	if (fd < 0 && errno != ENOENT)
+		return spool_failed("segment_open_failed", name, errno);
+	for (; st == SPOOL_OK && i < n && message_segment(list[i].message) == number; i += run) {
+		for (run = 1; i + run < n && list[i + run].message == list[i + run - 1].message +
+									  list[i + run - 1].blocks;)
+			run++;
+		if (fd >= 0)
+			st = punch_run(sp, fd, list + i, run);
+	}
+	/* A segment that is gone has given all back. */
+	if (fd >= 0)
+		close(fd);
+	*n_r = i;
+	return st;
+}
+
+static enum spool_status
+forget_garbage(struct spool *sp, const struct batch *b)
+{
+	enum spool_status st;
+	struct index_conn *c;
+	sqlite3_stmt *stmt;
+
+	st = index_write_begin(sp, INDEX_MAIN, "garbage", &c);
+	if (st != SPOOL_OK)
+		return st;
+	for (size_t i = 0; st == SPOOL_OK && i < b->n; i++) {
+		stmt = index_stmt(c, "DELETE FROM garbage WHERE message = ?1");
+		sqlite3_bind_int64(stmt, 1, (sqlite3_int64)b->list[i].message);
+		st = index_run(c, stmt);
+	}
+	/* Not synced: what is punched twice is no different. */
+	if (st == SPOOL_OK)
+		return index_write_commit(sp, &c, false);
+	index_write_abandon(sp, &c);
+	return st;
+}
+
+static enum spool_status
+collect_garbage(struct spool *sp)
+{
+	struct batch b;
+	enum spool_status st;
+	size_t n = 0;
+
+	do {
+		st = read_garbage(sp, &b);
+		if (st != SPOOL_OK || b.n == 0)
+			return st;
+		st = index_sync(sp);
+		for (size_t i = 0; st == SPOOL_OK && i < b.n; i += n)
+			st = punch_segment(sp, b.list + i, b.n - i, &n);
+		if (st == SPOOL_OK)
+			st = forget_garbage(sp, &b);
+	} while (st == SPOOL_OK && b.n == BATCH);
+	return st;
+}
+
+struct segments {
+	uint64_t list[BATCH];
+	size_t n;
+};
+
+static enum spool_status
+read_segments(struct spool *sp, const char *sql, struct segments *s)
+{
+	enum spool_status st;
+	struct index_conn *c;
+	sqlite3_stmt *stmt;
+	bool row;
+
+	s->n = 0;
+	st = index_read_begin(sp, INDEX_MAIN, &c);
+	if (st != SPOOL_OK)
+		return st;
+	stmt = index_stmt(c, sql);
+	sqlite3_bind_int64(stmt, 1, BATCH);
+	while ((st = index_step(c, stmt, &row)) == SPOOL_OK && row)
+		s->list[s->n++] = (uint64_t)sqlite3_column_int64(stmt, 0);
+	index_read_end(sp, &c);
+	return st;
+}
+
+/* One statement for each segment of the list, in one transaction. */
+static enum spool_status
+write_segments(
+    struct spool *sp, const struct segments *s, const char *const *sql, size_t nsql, bool durable)
+{
+	enum spool_status st;
+	struct index_conn *c;
+	sqlite3_stmt *stmt;
+
+	st = index_write_begin(sp, INDEX_MAIN, "dead segments", &c);
+	if (st != SPOOL_OK)
+		return st;
+	for (size_t i = 0; st == SPOOL_OK && i < s->n; i++)
+		for (size_t j = 0; st == SPOOL_OK && j < nsql; j++) {
+			stmt = index_stmt(c, sql[j]);
+			sqlite3_bind_int64(stmt, 1, (sqlite3_int64)s->list[i]);
+			st = index_run(c, stmt);
+		}
+	if (st == SPOOL_OK)
+		return index_write_commit(sp, &c, durable);
+	index_write_abandon(sp, &c);
+	return st;
+}
+
+/* Truncated first: another process that has read from it keeps it open for a while. */
+static enum spool_status
+remove_file(struct spool *sp, uint64_t number)
+{
+	char name[SEGMENT_NAME_MAX];
+	enum spool_status st = SPOOL_OK;
+	int fd;
+
+	fd = disk_open(sp->disk, sp->segments_fd, segment_name(name, number), false);
+	if (fd < 0 && errno == ENOENT)
+		return SPOOL_OK;
+	if (fd < 0 || disk_truncate(sp->disk, fd, 0) != 0 ||
+	    disk_unlink(sp->disk, sp->segments_fd, name) != 0)
+		st = spool_failed("segment_remove_failed", name, errno);
+	if (fd >= 0)
+		close(fd);
+	return st;
+}
+
+static enum spool_status
+remove_dead_segments(struct spool *sp)
+{
+	/* Nothing is added to a closed segment, so what is read here as empty stays so. */
+	static const char *const mark[] = {
+		"UPDATE segment SET state = 2 WHERE number = ?1 AND state = 1 AND live = 0",
+		"DELETE FROM garbage WHERE message >= ?1 << 21 AND message < (?1 + 1) << 21",
+	};
+	static const char *const forget[] = {
+		"DELETE FROM segment WHERE number = ?1 AND state = 2",
+	};
+	struct segments s;
+	enum spool_status st;
+
+	st = read_segments(
+	    sp, "SELECT number FROM segment WHERE live = 0 AND state = 1 LIMIT ?1", &s);
+	if (st == SPOOL_OK && s.n > 0)
+		st = write_segments(sp, &s, mark, 2, true);
+	/* Also those that somebody marked who did not come to the end. */
+	if (st == SPOOL_OK)
+		st = read_segments(
+		    sp, "SELECT number FROM segment WHERE state <> 1 AND state = 2 LIMIT ?1", &s);
+	if (st != SPOOL_OK || s.n == 0)
+		return st;
+	/* A mark that was read may be another process's, and not yet on disk. */
+	st = index_sync(sp);
+	for (size_t i = 0; st == SPOOL_OK && i < s.n; i++)
+		st = remove_file(sp, s.list[i]);
+	if (st == SPOOL_OK && disk_sync(sp->disk, sp->segments_fd) != 0)
+		st = spool_failed("segment_remove_failed", "segments", errno);
+	if (st == SPOOL_OK)
+		st = write_segments(sp, &s, forget, 1, false);
+	return st;
+}
+
+enum spool_status
+janitor_round(struct spool *sp, bool all)
+{
+	enum spool_status st = SPOOL_OK;
+	int rc;
+
+	pthread_mutex_lock(&sp->round_mutex);
+	rc = lock_role_try(&sp->locks, LOCK_JANITOR, false);
+	if (rc != 0) {
+		st = rc > 0 ? SPOOL_BUSY : spool_failed("lock_failed", "locks/roles", errno);
+		pthread_mutex_unlock(&sp->round_mutex);
+		return st;
+	}
+	if (index_broken(sp))
+		st = index_mend(sp);
+	if (st == SPOOL_OK)
+		st = remove_dead_segments(sp);
+	if (st == SPOOL_OK)
+		st = collect_garbage(sp);
+	if (st == SPOOL_OK && (all || index_frames(sp) >= INDEX_FRAMES_MANY))
+		st = index_checkpoint(sp);
+	lock_role_release(&sp->locks, LOCK_JANITOR);
+	pthread_mutex_unlock(&sp->round_mutex);
+	return st;
+}
