@@ -18,7 +18,10 @@ enum spool_status committer_new(struct spool *, struct committer **c_r);
 /* Finishes what was submitted, closes the segment, ends the threads.  NULL is harmless. */
 void committer_free(struct committer **);
 
-/* Takes the delivery; its `done` runs once, whatever comes. */
+/* Starts the threads where they do not run yet.  SPOOL_OK, SPOOL_IO. */
+enum spool_status committer_start(struct committer *);
+
+/* Takes the delivery; its `done` runs once, whatever comes.  The threads run. */
 void committer_submit(struct committer *, struct delivery *);
 
 #endif

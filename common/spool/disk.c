@@ -108,6 +108,10 @@ disk_write(const struct disk_ops *ops, int fd, struct iovec *iov, size_t n, uint
 			continue;
 		if (written < 0)
 			return -1;
+		if (written == 0 && iov->iov_len > 0) {
+			errno = EIO;
+			return -1;
+		}
 		offset += (uint64_t)written;
 		while (n > 0 && (size_t)written >= iov->iov_len) {
 			written -= (ssize_t)iov->iov_len;
@@ -129,6 +133,16 @@ disk_write_buf(const struct disk_ops *ops, int fd, const void *buf, size_t len, 
 	struct iovec iov = { .iov_base = (void *)(uintptr_t)buf, .iov_len = len };
 
 	return disk_write(ops, fd, &iov, 1, offset);
+}
+
+int
+disk_start_writing(int fd, uint64_t offset, uint64_t len)
+{
+	/* Some file systems know nothing of it; then the sync has more to do. */
+	if (sync_file_range(fd, (off_t)offset, (off_t)len, SYNC_FILE_RANGE_WRITE) != 0 &&
+	    errno != ENOSYS && errno != EINVAL && errno != ESPIPE)
+		return -1;
+	return 0;
 }
 
 int

@@ -53,6 +53,9 @@ int disk_mkdir(const struct disk_ops *, int dir, const char *name);
 int disk_write(const struct disk_ops *, int fd, struct iovec *iov, size_t n, uint64_t offset);
 int disk_write_buf(const struct disk_ops *, int fd, const void *buf, size_t len, uint64_t offset);
 
+/* Lets the disk begin with what was written there; nothing is waited for, nothing promised. */
+int disk_start_writing(int fd, uint64_t offset, uint64_t len);
+
 int disk_sync_data(const struct disk_ops *, int fd);
 /* A file with its metadata, or a folder. */
 int disk_sync(const struct disk_ops *, int fd);

@@ -1,14 +1,14 @@
 /*
  * delivery - one message on its way from a session into the spool.
  *
- * A delivery belongs to the session that began it until delivery_commit(); from
- * then on to the committer, until `done` has run; then to whoever `done` told.  Before
- * it says SPOOL_OK nothing has been promised to the sender and no maildrop shows the message;
- * after any other outcome but SPOOL_UNKNOWN no maildrop ever will, a restart included.
+ * A delivery belongs to the session that began it until delivery_commit(); from then on
+ * to the committer, until `done` has run; then to whoever `done` told.  Before it says
+ * SPOOL_OK nothing has been promised to the sender; after any other outcome but
+ * SPOOL_UNKNOWN no maildrop ever shows the message, a restart included.
  *
- * Small messages are held in memory, larger ones in an unnamed file in the
- * segments' folder.  When all deliveries together hold DELIVERY_MEMORY_TOTAL, small ones go to
- * files too: senders that dawdle can neither exhaust memory nor hold others up.
+ * Small messages are held in memory, larger ones in an unnamed file in the segments'
+ * folder.  When all deliveries together hold DELIVERY_MEMORY_TOTAL, small ones go to files
+ * too: senders that dawdle can neither exhaust memory nor hold others up.
  *
  * Thread: the loop that owns the session, but for `done`.
  */
@@ -40,8 +40,11 @@ struct envelope {
 	char *reverse_path;             /* owned; "" is the null reverse-path */
 	struct recipient *recipients;   /* owned */
 	size_t n, cap;
+	uint32_t *order;                /* owned: the recipients in order of mailbox */
+	size_t order_cap;
 	size_t rcpts;                   /* RCPT commands accepted */
-	uint32_t *leads;                /* owned: for each RCPT the recipients it led to, one after the other */
+	uint32_t *leads;                /* owned: for each RCPT the recipients it led to, one
+					   after the other */
 	size_t nleads, leads_cap;
 	uint32_t *lead_ends;            /* owned: where in `leads` each RCPT's end */
 	size_t lead_ends_cap;
@@ -50,27 +53,30 @@ struct envelope {
 /* NULL: no memory.  `reverse_path` is copied. */
 struct envelope *envelope_new(const char *reverse_path);
 void envelope_free(struct envelope **);
-/* One accepted RCPT.  SPOOL_TOO_MANY beyond ACCOUNT_TARGETS_MAX mailboxes; then nothing changed. */
+/* One accepted RCPT.  SPOOL_TOO_MANY beyond ACCOUNT_TARGETS_MAX mailboxes, or when all RCPT together
+ * led to ten times as many; SPOOL_NO_MEMORY; then nothing changed. */
 enum spool_status envelope_add(struct envelope *, const char *written, const struct account_targets *);
 /* After the commit: SPOOL_OK when the message is in a mailbox that RCPT number `rcpt` led to. */
 enum spool_status envelope_outcome(const struct envelope *, size_t rcpt);
 
 struct delivery;
 
-/* Begins a message.  *env passes to the delivery and becomes NULL on SPOOL_OK.  Otherwise SPOOL_NO_SPACE,
- * SPOOL_NOT_READY, SPOOL_NO_MEMORY. */
+/* Begins a message.  *env passes to the delivery and becomes NULL on SPOOL_OK.  Otherwise
+ * SPOOL_NO_SPACE, SPOOL_NOT_READY, SPOOL_NO_MEMORY.  Not in a spool opened as SPOOL_POP3D. */
 enum spool_status delivery_begin(struct spool *, struct envelope **env, struct delivery **d_r);
 
-/* Adds `len` octets in wire form, without the final dot; the first ones are the
- * Received: field.  Copies them.  After a failure only delivery_abandon() is left. */
+/* Adds `len` octets in wire form, without the final dot; the first ones are the Received:
+ * field.  Copies them.  SPOOL_NO_SPACE, SPOOL_NO_MEMORY, SPOOL_IO; then only
+ * delivery_abandon() is left. */
 enum spool_status delivery_write(struct delivery *, const void *wire, size_t len);
 
 /* Received: fields so far, ours included (RFC 5321 6.3). */
 unsigned delivery_hops(const struct delivery *);
 
-/* Gives the message to the committer.  `octets` is its size unstuffed, without what stands before
- * Received:.  `done` runs exactly once, on the committer's thread, also at shutdown, and must do no more than
- * hand the delivery over to its loop. */
+/* Gives the message to the committer.  What was written must end in CRLF; otherwise the
+ * outcome is SPOOL_DAMAGED.  `octets` is its size unstuffed, without what stands before
+ * Received:.  `done` runs exactly once, on the committer's thread, also at shutdown, and
+ * must do no more than hand the delivery over to its loop. */
 typedef void delivery_done_fn(void *arg, struct delivery *);
 void delivery_commit(struct delivery *, uint64_t octets, delivery_done_fn *done, void *arg);
 
