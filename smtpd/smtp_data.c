@@ -197,8 +197,8 @@ smtp_chunk_end(struct smtp_session *s)
 
 	/* RFC 3030 2: the message has failed.  Chunks that were on their way already
 	 * are read and refused, and held against nobody, up to a point. */
-	bool pipelined = s->chunks_refused && s->junk++ < SMTP_JUNK_MAX;
 	enum smtp_reply id = s->failure;
+	bool pipelined = s->chunks_refused && id == REPLY_SAY_MAIL && s->junk++ < SMTP_JUNK_MAX;
 
 	smtp_session_reset(s);
 	s->chunks_refused = !s->chunk_last;

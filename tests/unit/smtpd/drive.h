@@ -347,8 +347,8 @@ drive_take(struct drive *d)
 		assert(lf != NULL && lf > p && lf[-1] == '\r');
 		size_t len = (size_t)(lf - p) - 1;
 		/* The greeting and the answers to EHLO and HELO begin with a name or a
-		 * keyword, never with a digit. */
-		bool plain = len > 4 && !(p[4] >= '0' && p[4] <= '9');
+		 * keyword, which is no digit and a dot. */
+		bool plain = len > 5 && !(p[4] >= '0' && p[4] <= '9' && p[5] == '.');
 
 		assert(!plain || strncmp(p, "220", 3) == 0 || strncmp(p, "250", 3) == 0 ||
 		       strncmp(p, "354", 3) == 0);

@@ -105,7 +105,7 @@ static const struct row {
 	{ "smuggled",
 	    L("a\n.\r\nMAIL FROM:<e@v>\r\n\r.\r\nRCPT "
 	      "TO:<joe@example.test>\r\n.\r\r\nDATA\r\n.\r\n"),
-	    L("a\r\n\r\nMAIL FROM:<e@v>\r\n\r.\r\nRCPT TO:<joe@example.test>\r\n\r\r\nDATA\r\n") },
+	    L("a\r\n.\r\nMAIL FROM:<e@v>\r\n\r.\r\nRCPT TO:<joe@example.test>\r\n\r\r\nDATA\r\n") },
 };
 
 static void
@@ -396,19 +396,27 @@ END_TEST
 /* A mailbox that is removed between RCPT and the dot drops out. */
 START_TEST(mailbox_removed_meanwhile)
 {
+	struct spool_options options = { .role = SPOOL_ADMIN };
+	char dir[96];
+	struct spool *admin;
 	struct address a;
+	struct strbuf err;
 	struct drive d;
 
+	strbuf_init(&err, 1000);
+	snprintf(dir, sizeof(dir), "%s/spool", site.dir);
+	options.dir = dir;
+	ck_assert_int_eq(spool_open(&options, &admin, &err), SPOOL_OK);
 	for (int lmtp_too = 0; lmtp_too < 2; lmtp_too++) {
 		for (int alone = 0; alone < 2; alone++) {
-			site_user(site.spool, "late@example.test");
+			site_user(admin, "late@example.test");
 			begin(&d, lmtp_too);
 			say(&d, lmtp_too ? "LHLO c\r\n" FROM : HI FROM);
 			if (!alone)
 				say(&d, TO);
 			say(&d, "RCPT TO:<late@example.test>\r\n");
 			ck_assert_int_eq(address_parse("late@example.test", &a), 0);
-			ck_assert_int_eq(account_user_remove(site.spool, &a), SPOOL_OK);
+			ck_assert_int_eq(account_user_remove(admin, &a), SPOOL_OK);
 			const char *got = say(&d, "DATA\r\n.\r\n");
 
 			if (lmtp_too)
@@ -419,6 +427,8 @@ START_TEST(mailbox_removed_meanwhile)
 			drive_close(&d, SESSION_END_PEER);
 		}
 	}
+	spool_close(&admin);
+	strbuf_release(&err);
 }
 END_TEST
 
