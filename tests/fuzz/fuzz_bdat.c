@@ -3,7 +3,8 @@
  * reference; what is stored must end where DATA would have ended it.
  *
  * The first two octets of the input say how it is cut: so many octets in the
- * first chunk, so many in each that follows.  The rest is the message.
+ * first chunk, so many in each that follows.  The third says which call of emit
+ * stops it all, in a run of its own.  The rest is the message.
  */
 #include <stdint.h>
 
@@ -11,9 +12,12 @@
 #include "tests/fuzz/dot_reference.h"
 #include "tests/fuzz/fuzz.h"
 
+#define STOPPED 7
+
 struct sink {
 	char *buf;
 	size_t len;
+	size_t calls_left; /* 0: stopped, nothing may come any more */
 };
 
 static int
@@ -22,6 +26,9 @@ collect(void *arg, const void *buf, size_t len)
 	struct sink *s = arg;
 
 	REQUIRE(len > 0);
+	REQUIRE(s->calls_left > 0);
+	if (--s->calls_left == 0)
+		return STOPPED;
 	memcpy(s->buf + s->len, buf, len);
 	s->len += len;
 	return 0;
@@ -45,18 +52,36 @@ stuff(struct dot *d, const char *in, size_t len, size_t first, size_t step, stru
 	REQUIRE(dot_stuff_end(d, collect, out) == 0);
 }
 
+/* Nothing is emitted after a stop, and what was emitted before is how `want` begins. */
+static void
+stop(const char *in, size_t len, size_t calls, const char *want, size_t want_len, struct sink *out)
+{
+	struct dot d;
+	int rc;
+
+	dot_init(&d);
+	out->len = 0;
+	out->calls_left = calls;
+	rc = dot_stuff(&d, in, len, collect, out);
+	if (rc == 0)
+		rc = dot_stuff_end(&d, collect, out);
+	REQUIRE(rc == (out->calls_left > 0 ? 0 : STOPPED));
+	REQUIRE(out->len <= want_len && memcmp(out->buf, want, out->len) == 0);
+	out->calls_left = SIZE_MAX;
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	if (size < 2)
+	if (size < 3)
 		return 0;
 
-	size_t first = data[0], step = (size_t)data[1] + 1, len = size - 2;
-	const char *in = (const char *)data + 2;
+	size_t first = data[0], step = (size_t)data[1] + 1, len = size - 3;
+	const char *in = (const char *)data + 3;
 	char *message = fuzz_room(2 * len + 2), *want = fuzz_room(4 * len + 4);
 	size_t message_len = ref_message(message, in, len, false), want_len;
-	struct sink wire = { .buf = fuzz_room(4 * len + 8) };
-	struct sink back = { .buf = fuzz_room(4 * len + 8) };
+	struct sink wire = { fuzz_room(4 * len + 8), 0, SIZE_MAX };
+	struct sink back = { fuzz_room(4 * len + 8), 0, SIZE_MAX };
 	struct dot d;
 	uint64_t bare_lf;
 
@@ -74,6 +99,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	stuff(&d, in, len, first, step, &wire);
 	REQUIRE(d.octets == message_len && d.bare_lf == bare_lf);
 	REQUIRE(wire.len == want_len && memcmp(wire.buf, want, want_len) == 0);
+
+	stop(in, len, (size_t)data[2] + 1, want, want_len, &back);
+	back.len = 0;
 
 	/* There is one wire form: stuffing what was unstuffed changes nothing. */
 	dot_init(&d);
