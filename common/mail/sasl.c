@@ -14,6 +14,8 @@
 #include "base/num.h"
 #include "mail/sasl.h"
 
+#define MD5_OCTETS 16
+
 /* The six bits of a character of the alphabet (RFC 4648 4), or -1. */
 static int
 sextet(char c)
@@ -102,8 +104,7 @@ sasl_plain_parse(const uint8_t *message, size_t len, struct sasl_plain *out_r)
 int
 sasl_apop_digest(const char *stamp, const char *secret, char digest_r[33])
 {
-	uint8_t digest[EVP_MAX_MD_SIZE];
-	unsigned len = 0;
+	uint8_t digest[MD5_OCTETS];
 	EVP_MD *md5 = EVP_MD_fetch(NULL, "MD5", NULL);
 	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
 	int ok;
@@ -112,12 +113,12 @@ sasl_apop_digest(const char *stamp, const char *secret, char digest_r[33])
 	ok = md5 != NULL && ctx != NULL && EVP_DigestInit_ex2(ctx, md5, NULL) == 1 &&
 	     EVP_DigestUpdate(ctx, stamp, strlen(stamp)) == 1 &&
 	     EVP_DigestUpdate(ctx, secret, strlen(secret)) == 1 &&
-	     EVP_DigestFinal_ex(ctx, digest, &len) == 1 && len == 16;
+	     EVP_DigestFinal_ex(ctx, digest, NULL) == 1;
 	EVP_MD_CTX_free(ctx);
 	EVP_MD_free(md5);
 	if (!ok)
 		return -1;
-	num_format_hex(digest_r, digest, len);
+	num_format_hex(digest_r, digest, MD5_OCTETS);
 	OPENSSL_cleanse(digest, sizeof(digest));
 	return 0;
 }

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <openssl/evp.h>
+
 #include "mail/sasl.h"
 
 #define TEXT(s) s, sizeof(s) - 1
@@ -224,6 +226,18 @@ START_TEST(apop)
 }
 END_TEST
 
+/* As on a machine whose OpenSSL allows what is approved and nothing else. */
+START_TEST(apop_without_md5)
+{
+	char digest[33];
+
+	ck_assert_int_eq(EVP_set_default_properties(NULL, "fips=yes"), 1);
+	ck_assert_int_eq(sasl_apop_digest("<a@b>", "secret", digest), -1);
+	ck_assert_int_eq(EVP_set_default_properties(NULL, ""), 1);
+	ck_assert_int_eq(sasl_apop_digest("<a@b>", "secret", digest), 0);
+}
+END_TEST
+
 START_TEST(compare)
 {
 	ck_assert_int_eq(sasl_compare("abc", "abc", 3), 0);
@@ -251,6 +265,7 @@ main(void)
 	tcase_add_loop_test(all, plain, 0, ROWS(plains));
 	tcase_add_test(all, apop);
 	tcase_add_test(all, compare);
+	tcase_add_test(all, apop_without_md5);
 	suite_add_tcase(suite, all);
 	srunner_run_all(runner, CK_NORMAL);
 	failed = srunner_ntests_failed(runner);
