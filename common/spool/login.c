@@ -92,7 +92,7 @@ find_by_name(struct index_conn *c, const struct account_policy *policy, const vo
 /* Finds the mailbox and its secret.  *login_r is nobody's (mailbox 0) where the name is
  * unknown or its mailbox disabled. */
 static enum spool_status
-find_login(struct spool *spool, const struct account_policy *policy, const void *name,
+find_secret(struct spool *spool, const struct account_policy *policy, const void *name,
     size_t name_len, struct account_login *login_r, struct secret *secret_r)
 {
 	struct account_mailbox mailbox;
@@ -118,6 +118,16 @@ find_login(struct spool *spool, const struct account_policy *policy, const void 
 		st = SPOOL_IO;
 	}
 	return st;
+}
+
+/* What is damaged may yet be restored: to who logs in it is a failure that passes. */
+static enum spool_status
+find_login(struct spool *spool, const struct account_policy *policy, const void *name,
+    size_t name_len, struct account_login *login_r, struct secret *secret_r)
+{
+	enum spool_status st = find_secret(spool, policy, name, name_len, login_r, secret_r);
+
+	return st == SPOOL_DAMAGED ? SPOOL_IO : st;
 }
 
 enum spool_status

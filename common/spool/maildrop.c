@@ -219,7 +219,8 @@ maildrop_load(struct maildrop *md)
 	if (st == SPOOL_OK)
 		st = fill(md, &rows);
 	free(rows.list);
-	return st;
+	/* A damaged index may yet be restored; a damaged message is another matter. */
+	return st == SPOOL_DAMAGED ? SPOOL_IO : st;
 }
 
 size_t

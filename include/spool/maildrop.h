@@ -36,8 +36,8 @@ enum spool_status maildrop_lock(struct spool *, uint64_t mailbox, const char *wh
 /* Takes no lock: for looking only, never for maildrop_update().  A message may be gone by
  * the time that it is opened, and by the time that it has been read. */
 enum spool_status maildrop_view(struct spool *, uint64_t mailbox, struct maildrop **md_r);
-/* Reads the list, once.  Blocks.  SPOOL_NO_MAILBOX when it was removed meanwhile.  A failure is
- * never to be shown as an empty maildrop. */
+/* Reads the list, once.  Blocks.  SPOOL_NO_MAILBOX when it was removed meanwhile, SPOOL_IO also
+ * when the index is damaged.  A failure is never to be shown as an empty maildrop. */
 enum spool_status maildrop_load(struct maildrop *);
 /* Gives the lock back; NULL is harmless. */
 void maildrop_close(struct maildrop **);
