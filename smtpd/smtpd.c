@@ -9,7 +9,9 @@
 
 #include <string.h>
 #include <sysexits.h>
+#include <time.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "smtp_session.h"
@@ -110,6 +112,20 @@ smtpd_configure(
 	return 0;
 }
 
+/* Recovery after an orderly end takes milliseconds; the first clients need not be sent
+ * away for that.  A longer one they are told of with 451. */
+#define READY_WAIT_MS 2000u
+
+static void
+wait_until_ready(struct spool *spool)
+{
+	const struct timespec nap = { .tv_nsec = 2 * 1000 * 1000 };
+	uint64_t end = clock_mono_ms() + READY_WAIT_MS;
+
+	while (!spool_ready(spool) && clock_mono_ms() < end)
+		nanosleep(&nap, NULL);
+}
+
 static int
 exit_code_for(enum spool_status st)
 {
@@ -141,7 +157,11 @@ smtpd_open(void *arg, struct peers *peers, struct strbuf *err)
 	};
 
 	(void)peers;
-	return exit_code_for(spool_open(&options, &d->spool, err));
+	enum spool_status st = spool_open(&options, &d->spool, err);
+
+	if (st == SPOOL_OK)
+		wait_until_ready(d->spool);
+	return exit_code_for(st);
 }
 
 bool
