@@ -115,7 +115,8 @@ begin(struct pop3_session *s)
 
 	if (s->status != SPOOL_OK) {
 		pop3_message_unref(&s->message);
-		return pop3_reply_to(s->status);
+		/* RFC 3206 4: what the disk refuses needs somebody who looks at it. */
+		return s->status == SPOOL_IO ? POP3_ERR_PERM : pop3_reply_to(s->status);
 	}
 	if (msg->top) {
 		if (msg->lines == 0)

@@ -1,0 +1,413 @@
+/*
+ * fuzz_pop3_session - a whole session on a real spool.
+ *
+ * The first octet of the input chooses where the session begins and how it ends.  The
+ * rest is what the client sends, in flights that are cut at 0xFE 0xFF: a handshake takes the
+ * rest of its flight with it, as what came in the clear does.
+ *
+ * What must hold: each line has one response, of the shape that its command asks for, and each
+ * line of a response is well-formed; STAT, LIST, UIDL and RETR agree on what there is;
+ * nothing is removed without QUIT; and a session that is given its input octet by octet, by
+ * a client that does not read meanwhile, says the same as one that is given it whole.
+ */
+#include <crypt.h>
+#include <ctype.h>
+#include <stdint.h>
+#include <strings.h>
+
+#include "tests/fuzz/fuzz.h"
+#include "tests/unit/pop3d/drive.h"
+
+enum {
+	TLS = 1,
+	NO_TLS = 2,
+	NO_PLAINTEXT = 4,
+	LOGGED_IN = 8,
+	END = 0x30,
+	END_TIMEOUT = 0x10,
+	END_SHUTDOWN = 0x20,
+};
+
+#define JOE "joe@example.test"
+#define MESSAGES 5
+
+static const char *const messages[MESSAGES] = {
+	"Subject: one\r\n\r\nfirst\r\n", "Subject: two\r\n\r\n.dot\r\n..\r\n.\r\n\r\nlast\r\n",
+	"Subject: three\r\n", "Subject: four\r\n\r\n", NULL, /* LARGE octets */
+};
+/* More than the queue may hold. */
+#define LARGE 70000
+
+/* After so many UPDATEs the spool is made anew, or it would fill the memory. */
+#define REFILLS_MAX 200
+
+static struct site site;
+static unsigned refills;
+
+/* Hashing costs tens of milliseconds by design; here it costs a sum. */
+char *
+crypt_rn(const char *phrase, const char *setting, void *data, int size)
+{
+	struct crypt_data *out = data;
+	uint64_t sum = 14695981039346656037u;
+
+	(void)setting, (void)size;
+	for (; *phrase != '\0'; phrase++)
+		sum = (sum ^ (unsigned char)*phrase) * 1099511628211u;
+	snprintf(out->output, sizeof(out->output), "$y$fuzz$%016llx", (unsigned long long)sum);
+	return out->output;
+}
+
+static void
+fill(void)
+{
+	struct spool *spool = site_spool(&site, SPOOL_SMTPD);
+	char *large = fuzz_room(LARGE);
+
+	for (size_t i = 0; i < LARGE; i++)
+		large[i] = i % 50 == 49 ? '\n' : i % 50 == 48 ? '\r' : i % 50 == 0 ? '.' : 'x';
+	memcpy(large, "Subject: five\r\n\r\n", 17);
+	for (size_t i = 0; i < MESSAGES; i++)
+		if (messages[i] != NULL)
+			site_deliver_by(spool, JOE, messages[i], strlen(messages[i]), 1);
+		else
+			site_deliver_by(spool, JOE, large, LARGE, 1);
+	spool_close(&spool);
+	free(large);
+}
+
+static void
+remove_site(void)
+{
+	site_close(&site);
+}
+
+int LLVMFuzzerInitialize(int *argc, char ***argv);
+
+int
+LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+	struct drive d;
+
+	(void)argc, (void)argv;
+	site_open(&site, true);
+	fill();
+	/* What ends at exit ends in the reverse order of its beginning: libcrypto, which a
+	 * login begins, must outlive the pools. */
+	drive_login(&d, &site);
+	drive_free(&d, SESSION_END_PEER);
+	atexit(remove_site);
+	return 0;
+}
+
+/* --- what the responses must be -------------------------------------------- */
+
+/* A plain reading of the protocol beside the session's: what came in, line by line. */
+struct model {
+	const char *said, *end; /* responses that are not taken yet */
+	bool logged_in, answering, over;
+	size_t live;
+	bool marked[MESSAGES];
+};
+
+static size_t
+take_reply_line(struct model *m, const char **line_r)
+{
+	const char *lf = memchr(m->said, '\n', (size_t)(m->end - m->said));
+
+	REQUIRE(lf != NULL && lf > m->said && lf[-1] == '\r');
+	*line_r = m->said;
+	m->said = lf + 1;
+	return (size_t)(lf - 1 - *line_r);
+}
+
+/* Takes the lines up to the terminator; counts them, and their octets without stuffing. */
+static size_t
+take_lines(struct model *m, uint64_t *octets_r)
+{
+	const char *line;
+	size_t len, n = 0;
+
+	*octets_r = 0;
+	for (;;) {
+		len = take_reply_line(m, &line);
+		if (len == 1 && line[0] == '.')
+			return n;
+		REQUIRE(len == 0 || line[0] != '.' || line[1] == '.' || line[1] == '\r');
+		*octets_r += len + 2 - (len > 0 && line[0] == '.');
+		n++;
+	}
+}
+
+/* The first word of a line is this keyword; *rest_r is what follows, without blanks at its end. */
+static bool
+is_command(const char *line, size_t len, const char *keyword, struct strbuf *rest_r)
+{
+	size_t n = strlen(keyword);
+
+	if (len < n || strncasecmp(line, keyword, n) != 0 || (len > n && line[n] != ' '))
+		return false;
+	strbuf_clear(rest_r);
+	if (len > n + 1)
+		strbuf_add(rest_r, line + n + 1, len - n - 1);
+	while (rest_r->len > 0 && rest_r->buf[rest_r->len - 1] == ' ')
+		rest_r->buf[--rest_r->len] = '\0';
+	return true;
+}
+
+/* What +OK to a command of the TRANSACTION state says. */
+static void
+check_transaction(
+    struct model *m, const char *line, size_t len, const char *reply, struct strbuf *rest)
+{
+	unsigned long long count, octets;
+	uint64_t got;
+	size_t n = strtoul(is_command(line, len, "DELE", rest) ? rest->buf : "0", NULL, 10);
+
+	if (n > 0) {
+		REQUIRE(n <= MESSAGES && !m->marked[n - 1]);
+		m->marked[n - 1] = true;
+		m->live--;
+	} else if (is_command(line, len, "RSET", rest)) {
+		memset(m->marked, 0, sizeof(m->marked));
+		m->live = MESSAGES;
+	} else if (is_command(line, len, "STAT", rest)) {
+		REQUIRE(sscanf(reply, "+OK %llu %llu\r", &count, &octets) == 2);
+		REQUIRE(count == m->live);
+	} else if ((is_command(line, len, "LIST", rest) || is_command(line, len, "UIDL", rest)) &&
+		   rest->len == 0) {
+		REQUIRE(take_lines(m, &got) == m->live);
+	} else if (is_command(line, len, "TOP", rest)) {
+		take_lines(m, &got);
+	} else if (is_command(line, len, "RETR", rest)) {
+		REQUIRE(sscanf(reply, "+OK %llu octets\r", &octets) == 1);
+		take_lines(m, &got);
+		REQUIRE(octets == got);
+	}
+}
+
+/* Takes the response to one line. */
+static void
+check_line(struct model *m, const char *line, size_t len, struct strbuf *rest)
+{
+	bool answering = m->answering, ok;
+	const char *reply;
+	uint64_t octets;
+	size_t n = take_reply_line(m, &reply);
+
+	m->answering = false;
+	REQUIRE(n + 2 <= 512);
+	for (size_t i = 0; i < n; i++)
+		REQUIRE(reply[i] >= ' ' && reply[i] <= '~');
+	if (reply[0] == '+' && reply[1] == ' ') {
+		REQUIRE(!m->logged_in && (answering || is_command(line, len, "AUTH", rest)));
+		m->answering = true;
+		return;
+	}
+	ok = strncmp(reply, "+OK", 3) == 0;
+	REQUIRE(ok || strncmp(reply, "-ERR ", 5) == 0);
+	REQUIRE(!ok || n == 3 || reply[3] == ' ');
+	if (strncmp(reply, "-ERR [AUTH] wrong once too often", 32) == 0 ||
+	    strncmp(reply, "-ERR [SYS/TEMP] nothing was removed", 35) == 0 ||
+	    (ok && !answering && is_command(line, len, "QUIT", rest)))
+		m->over = true;
+	if (!ok)
+		return;
+	if (!answering && is_command(line, len, "CAPA", rest)) {
+		REQUIRE(take_lines(m, &octets) >= 7);
+	} else if (m->logged_in) {
+		check_transaction(m, line, len, reply, rest);
+	} else if (!answering && is_command(line, len, "AUTH", rest) && rest->len == 0) {
+		take_lines(m, &octets);
+	} else if (answering || is_command(line, len, "AUTH", rest) ||
+		   is_command(line, len, "PASS", rest) || is_command(line, len, "APOP", rest)) {
+		m->logged_in = true;
+	}
+}
+
+static size_t
+limit(const struct model *m, const char *line, size_t len)
+{
+	if (m->answering)
+		return POP3_LINE_MAX_CREDENTIALS;
+	if (!m->logged_in && len >= 5 &&
+	    (strncasecmp(line, "AUTH ", 5) == 0 || strncasecmp(line, "PASS ", 5) == 0))
+		return POP3_LINE_MAX_CREDENTIALS;
+	return POP3_LINE_MAX;
+}
+
+/* Everything that was said must answer what was asked, in order. */
+static void
+check_dialogue(struct model *m, const struct strbuf *asked)
+{
+	const char *p = asked->buf, *end = p + asked->len;
+	struct strbuf rest;
+
+	strbuf_init(&rest, SIZE_MAX);
+	while (p < end && !m->over) {
+		const char *lf = memchr(p, '\n', (size_t)(end - p));
+		size_t used = lf != NULL ? (size_t)(lf - p) + 1 : (size_t)(end - p);
+		size_t len = used - 1;
+		const char *reply;
+
+		if (used > limit(m, p, used)) {
+			m->answering = false;
+			len = take_reply_line(m, &reply);
+			REQUIRE(len == 18 && memcmp(reply, "-ERR line too long", len) == 0);
+		} else if (lf != NULL) {
+			if (len > 0 && p[len - 1] == '\r')
+				len--;
+			check_line(m, p, len, &rest);
+		}
+		p += used;
+	}
+	REQUIRE(m->said == m->end);
+	strbuf_release(&rest);
+}
+
+/* --- running --------------------------------------------------------------- */
+
+struct result {
+	char *said; /* owned */
+	size_t len;
+	enum session_want want;
+	uint64_t removed;
+};
+
+static size_t
+flight_len(const uint8_t *data, size_t size)
+{
+	const uint8_t *end = memmem(data, size, "\xfe\xff", 2);
+
+	return end != NULL ? (size_t)(end - data) : size;
+}
+
+/* Says one flight and lets the client read what comes.  When it goes octet by octet the
+ * client reads nothing before its end. */
+static void
+send_flight(struct drive *d, const uint8_t *data, size_t len, size_t step)
+{
+	bool tls = d->link.tls;
+
+	d->holding = step == 1;
+	for (size_t at = 0; at < len && d->link.tls == tls; at += step)
+		drive_send(d, data + at, len - at < step ? len - at : step);
+	d->holding = false;
+	drive_read(d);
+	if (d->want == SESSION_DRAIN || d->want == SESSION_ACKED)
+		drive_run(d);
+}
+
+static void
+end_session(struct drive *d, unsigned mode, struct result *r)
+{
+	size_t len = d->said.len;
+
+	if (d->want == SESSION_READ && (mode & END) == END_TIMEOUT)
+		d->want = pop3_session_ops.timed_out(d->session);
+	else if (d->want == SESSION_READ && (mode & END) == END_SHUTDOWN)
+		d->want = pop3_session_ops.shutdown(d->session);
+	drive_read(d);
+	REQUIRE(d->said.len == len);
+	*r = (struct result){
+		.said = fuzz_copy(d->said.buf, len),
+		.len = len,
+		.want = d->want,
+		.removed = d->session->removed,
+	};
+	drive_free(d, drive_closed(d) ? SESSION_END_SELF : SESSION_END_PEER);
+}
+
+static void
+run(const uint8_t *data, size_t size, unsigned mode, size_t step, struct result *r)
+{
+	struct model m = { .live = MESSAGES };
+	struct strbuf asked;
+	struct drive d;
+
+	site.pop3d.config->pop3d.plaintext_auth =
+	    mode & NO_PLAINTEXT ? CONFIG_PLAINTEXT_NEVER : CONFIG_PLAINTEXT_ALWAYS;
+	drive_open(&d, &site, "203.0.113.9:4711");
+	d.link.tls_available = !(mode & NO_TLS);
+	d.link.tls = mode & TLS;
+	drive_greet(&d);
+	if (mode & LOGGED_IN) {
+		drive_say(&d, "USER joe\r\nPASS secret\r\n");
+		m.logged_in = d.session->state == POP3_TRANSACTION;
+	}
+	drive_forget(&d);
+	d.link.in_octets = 0;
+	strbuf_init(&asked, SIZE_MAX);
+	while (size > 0 && !drive_closed(&d)) {
+		size_t len = flight_len(data, size);
+		bool tls = d.link.tls;
+
+		strbuf_add(&asked, data, len);
+		send_flight(&d, data, len, step);
+		if (d.link.tls != tls) {
+			REQUIRE(d.link.in_octets <= asked.len);
+			asked.len = d.link.in_octets;
+		}
+		len += size - len >= 2 ? 2 : size - len;
+		data += len;
+		size -= len;
+	}
+	if (d.want != SESSION_DROP) {
+		m.said = d.said.buf;
+		m.end = d.said.buf + d.said.len;
+		check_dialogue(&m, &asked);
+	}
+	strbuf_release(&asked);
+	end_session(&d, mode, r);
+}
+
+/* Makes the maildrop what it was at first. */
+static void
+refill(void)
+{
+	struct drive d;
+
+	if (++refills % REFILLS_MAX == 0) {
+		site_close(&site);
+		site_open(&site, true);
+		fill();
+		return;
+	}
+	site.pop3d.config->pop3d.plaintext_auth = CONFIG_PLAINTEXT_ALWAYS;
+	drive_login(&d, &site);
+	for (size_t i = maildrop_count(d.session->maildrop); i > 0; i--) {
+		char command[32];
+
+		snprintf(command, sizeof(command), "DELE %zu\r\n", i);
+		drive_say(&d, command);
+	}
+	drive_say(&d, "QUIT\r\n");
+	drive_free(&d, SESSION_END_SELF);
+	fill();
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct result whole, trickled;
+	unsigned mode;
+
+	if (size == 0)
+		return 0;
+	mode = data[0];
+	run(data + 1, size - 1, mode, SIZE_MAX / 2, &whole);
+	REQUIRE(site_count(&site, JOE) == MESSAGES - whole.removed);
+	if (whole.removed > 0) {
+		free(whole.said);
+		refill();
+		return 0;
+	}
+	run(data + 1, size - 1, mode, 1, &trickled);
+	REQUIRE(site_count(&site, JOE) == MESSAGES);
+	REQUIRE(trickled.removed == 0);
+	REQUIRE(whole.len == trickled.len && memcmp(whole.said, trickled.said, whole.len) == 0);
+	REQUIRE(whole.want == trickled.want);
+	free(whole.said);
+	free(trickled.said);
+	return 0;
+}
