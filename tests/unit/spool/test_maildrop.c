@@ -1,0 +1,537 @@
+/* maildrop: the list, marks and UPDATE, and who may have it at a time. */
+#include "delivery_test.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+#include "base/clock.h"
+#include "base/num.h"
+#include "spool/maildrop.h"
+
+#define COUNT(array) ((int)(sizeof(array) / sizeof((array)[0])))
+
+static struct spool *sp;
+
+static void
+setup(void)
+{
+	spool_test_make();
+	sp = spool_test_open(SPOOL_ADMIN);
+	test_mailboxes(sp, 300);
+}
+
+static void
+teardown(void)
+{
+	test_invariants(sp);
+	spool_close(&sp);
+	spool_test_remove();
+}
+
+static struct maildrop *
+open_maildrop(uint64_t mailbox)
+{
+	struct maildrop *md;
+
+	ck_assert_int_eq(maildrop_lock(sp, mailbox, "test", &md), SPOOL_OK);
+	ck_assert_int_eq(maildrop_load(md), SPOOL_OK);
+	return md;
+}
+
+static uint64_t
+deliver(unsigned number, size_t len, uint64_t first, uint64_t last)
+{
+	uint64_t id = 0;
+
+	ck_assert_int_eq(test_deliver(sp, number, len, first, last, &id), SPOOL_OK);
+	return id;
+}
+
+static uint64_t
+prefix_len(uint64_t mailbox)
+{
+	char address[64];
+
+	snprintf(address, sizeof(address), "user%" PRIu64 "@example.test", mailbox);
+	return record_prefix_len("sender@example.org", address);
+}
+
+/* The UIDs in order, each with a blank behind. */
+static void
+write_uids(const struct maildrop *md, struct strbuf *uids)
+{
+	char uid[MAILDROP_UID_MAX + 1];
+
+	for (size_t i = 0; i < maildrop_count(md); i++) {
+		ck_assert_uint_eq(maildrop_uid(md, i, uid), strlen(uid));
+		strbuf_addf(uids, "%s ", uid);
+	}
+}
+
+static int
+write_entry(void *arg, const struct maildrop_entry *e)
+{
+	strbuf_addf(arg, "%s ", e->uid);
+	ck_assert_str_eq(e->from, "sender@example.org");
+	ck_assert_str_eq(e->delivered_to, "user1@example.test");
+	ck_assert_uint_eq(e->expires_s, NUM_UNLIMITED);
+	return 0;
+}
+
+START_TEST(empty)
+{
+	struct maildrop *md = open_maildrop(1);
+	size_t i;
+
+	ck_assert_uint_eq(maildrop_count(md), 0);
+	ck_assert_uint_eq(maildrop_live_count(md), 0);
+	ck_assert_uint_eq(maildrop_live_octets(md), 0);
+	ck_assert_int_eq(maildrop_find(md, "1", &i), SPOOL_NO_MESSAGE);
+	maildrop_unmark_all(md);
+	ck_assert_int_eq(maildrop_update(md), SPOOL_OK);
+	maildrop_close(&md);
+	ck_assert_ptr_null(md);
+	maildrop_close(&md);
+}
+END_TEST
+
+/* In order of time received, then id; each message of a mailbox and of no other. */
+START_TEST(order)
+{
+	static const uint64_t times[] = { 2000000, 1000000, 3000000, 2000000, 2000000 };
+	uint64_t ids[5], want[5], sum = 0;
+	char uid[MAILDROP_UID_MAX + 1];
+	struct strbuf listed, shown;
+	struct maildrop *md;
+	size_t i, at;
+
+	for (i = 0; i < 5; i++) {
+		clock_set(1, times[i]);
+		ids[i] = deliver((unsigned)i, 200 + i, 1, 1);
+	}
+	clock_set(0, 0);
+	deliver(9, 500, 2, 2);
+	want[0] = ids[1];
+	want[1] = ids[0];
+	want[2] = ids[3];
+	want[3] = ids[4];
+	want[4] = ids[2];
+
+	md = open_maildrop(1);
+	ck_assert_uint_eq(maildrop_count(md), 5);
+	for (i = 0; i < 5; i++) {
+		snprintf(uid, sizeof(uid), "%" PRIu64, want[i]);
+		ck_assert_int_eq(maildrop_find(md, uid, &at), SPOOL_OK);
+		ck_assert_uint_eq(at, i);
+		sum += maildrop_octets(md, i);
+	}
+	ck_assert_uint_eq(maildrop_octets(md, 0), 201 + prefix_len(1));
+	ck_assert_uint_eq(sum, 200 + 201 + 202 + 203 + 204 + 5 * prefix_len(1));
+	ck_assert_uint_eq(maildrop_live_octets(md), sum);
+
+	/* pop-admin is shown the same. */
+	strbuf_init(&listed, 4096);
+	strbuf_init(&shown, 4096);
+	write_uids(md, &shown);
+	ck_assert_int_eq(maildrop_list(sp, 1, write_entry, &listed), SPOOL_OK);
+	ck_assert_str_eq(listed.buf, shown.buf);
+	strbuf_clear(&listed);
+	ck_assert_int_eq(maildrop_list(sp, 999, write_entry, &listed), SPOOL_OK);
+	ck_assert_str_eq(listed.buf, "");
+	strbuf_release(&listed);
+	strbuf_release(&shown);
+	maildrop_close(&md);
+}
+END_TEST
+
+static const char *const no_uids[] = { "", "0", "x", " 1", "-1", "18446744073709551616",
+	"9223372036854775808" };
+
+START_TEST(uids)
+{
+	char uid[MAILDROP_UID_MAX + 2], sql[512], longest[MAILDROP_UID_MAX + 1];
+	uint64_t ids[4];
+	struct maildrop *md;
+	size_t at;
+
+	for (unsigned i = 0; i < 4; i++)
+		ids[i] = deliver(i, 200, 1, 1);
+	memset(longest, '~', MAILDROP_UID_MAX);
+	longest[MAILDROP_UID_MAX] = '\0';
+	/* Two have UIDs that they had elsewhere; one looks like another's id. */
+	snprintf(sql, sizeof(sql),
+	    "UPDATE entry SET uid = '%s' WHERE message = %" PRIu64
+	    "; UPDATE entry SET uid = '%" PRIu64 "' WHERE message = %" PRIu64,
+	    longest, ids[1], ids[1], ids[3]);
+	test_sql(sp, sql);
+
+	md = open_maildrop(1);
+	ck_assert_uint_eq(maildrop_uid(md, 1, uid), MAILDROP_UID_MAX);
+	ck_assert_str_eq(uid, longest);
+	ck_assert_int_eq(maildrop_find(md, longest, &at), SPOOL_OK);
+	ck_assert_uint_eq(at, 1);
+	/* By the UID that is shown, never by an id that is not. */
+	snprintf(uid, sizeof(uid), "%" PRIu64, ids[1]);
+	ck_assert_int_eq(maildrop_find(md, uid, &at), SPOOL_OK);
+	ck_assert_uint_eq(at, 3);
+	snprintf(uid, sizeof(uid), "%" PRIu64, ids[3]);
+	ck_assert_int_eq(maildrop_find(md, uid, &at), SPOOL_NO_MESSAGE);
+	snprintf(uid, sizeof(uid), "0%" PRIu64, ids[0]);
+	ck_assert_int_eq(maildrop_find(md, uid, &at), SPOOL_NO_MESSAGE);
+	snprintf(uid, sizeof(uid), "%" PRIu64, ids[0]);
+	ck_assert_int_eq(maildrop_find(md, uid, &at), SPOOL_OK);
+	for (int i = 0; i < COUNT(no_uids); i++)
+		ck_assert_int_eq(maildrop_find(md, no_uids[i], &at), SPOOL_NO_MESSAGE);
+	maildrop_close(&md);
+}
+END_TEST
+
+START_TEST(uids_stay)
+{
+	struct strbuf before, after;
+	struct maildrop *md;
+
+	strbuf_init(&before, 4096);
+	strbuf_init(&after, 4096);
+	for (unsigned i = 0; i < 5; i++)
+		deliver(i, 150, 1, 2);
+	md = open_maildrop(1);
+	write_uids(md, &before);
+	maildrop_close(&md);
+	spool_close(&sp);
+	sp = spool_test_open(SPOOL_ADMIN);
+	deliver(5, 150, 2, 2);
+	md = open_maildrop(1);
+	write_uids(md, &after);
+	ck_assert_str_eq(after.buf, before.buf);
+	/* What goes takes no other's UID along. */
+	maildrop_mark(md, 0);
+	ck_assert_int_eq(maildrop_update(md), SPOOL_OK);
+	maildrop_close(&md);
+	md = open_maildrop(1);
+	strbuf_clear(&after);
+	write_uids(md, &after);
+	ck_assert_str_eq(after.buf, strchr(before.buf, ' ') + 1);
+	maildrop_close(&md);
+	strbuf_release(&before);
+	strbuf_release(&after);
+}
+END_TEST
+
+START_TEST(marks)
+{
+	struct maildrop *md;
+	uint64_t all;
+
+	for (unsigned i = 0; i < 3; i++)
+		deliver(i, 150 + i, 1, 1);
+	md = open_maildrop(1);
+	all = maildrop_live_octets(md);
+	ck_assert(!maildrop_marked(md, 1));
+	maildrop_mark(md, 1);
+	maildrop_mark(md, 1);
+	ck_assert(maildrop_marked(md, 1));
+	ck_assert(!maildrop_marked(md, 0));
+	ck_assert_uint_eq(maildrop_live_count(md), 2);
+	ck_assert_uint_eq(maildrop_count(md), 3);
+	ck_assert_uint_eq(maildrop_octets(md, 1), 151 + prefix_len(1));
+	ck_assert_uint_eq(maildrop_live_octets(md), all - maildrop_octets(md, 1));
+	maildrop_unmark_all(md);
+	ck_assert(!maildrop_marked(md, 1));
+	ck_assert_uint_eq(maildrop_live_count(md), 3);
+	ck_assert_uint_eq(maildrop_live_octets(md), all);
+	/* Nothing is marked: nothing goes. */
+	ck_assert_int_eq(maildrop_update(md), SPOOL_OK);
+	maildrop_mark(md, 2);
+	maildrop_close(&md);
+	md = open_maildrop(1);
+	ck_assert_uint_eq(maildrop_live_count(md), 3);
+	maildrop_close(&md);
+}
+END_TEST
+
+START_TEST(update)
+{
+	uint64_t shared, own, late;
+	struct maildrop *md;
+
+	shared = deliver(0, 200, 1, 3);
+	own = deliver(1, 300, 1, 1);
+	deliver(2, 400, 1, 2);
+	md = open_maildrop(1);
+	/* What comes while it is open is not in the list and does not go. */
+	late = deliver(3, 500, 1, 1);
+	ck_assert_uint_eq(maildrop_count(md), 3);
+	maildrop_mark(md, 0);
+	maildrop_mark(md, 1);
+	ck_assert_int_eq(maildrop_update(md), SPOOL_OK);
+	/* Once more is no harm. */
+	ck_assert_int_eq(maildrop_update(md), SPOOL_OK);
+	ck_assert_int_eq(maildrop_lock(sp, 1, "test", &(struct maildrop *){ NULL }), SPOOL_BUSY);
+	maildrop_close(&md);
+	test_invariants(sp);
+
+	ck_assert_int_eq(test_number(sp, "SELECT count(*) FROM garbage"), 1);
+	ck_assert_int_eq(test_number(sp, "SELECT message FROM garbage"), (int64_t)own);
+	ck_assert_uint_eq(test_copies(sp, 1, 0), 0);
+	ck_assert_uint_eq(test_copies(sp, 1, 1), 0);
+	ck_assert_uint_eq(test_copies(sp, 1, 2), 1);
+	ck_assert_uint_eq(test_copies(sp, 1, 3), 1);
+	ck_assert_uint_eq(test_copies(sp, 2, 0), 1);
+	ck_assert_uint_eq(test_copies(sp, 3, 0), 1);
+	md = open_maildrop(1);
+	ck_assert_uint_eq(maildrop_count(md), 2);
+	ck_assert_uint_gt(late, shared);
+	maildrop_close(&md);
+
+	/* The last who holds it makes it garbage. */
+	for (uint64_t i = 2; i <= 3; i++) {
+		md = open_maildrop(i);
+		maildrop_mark(md, 0);
+		ck_assert_int_eq(maildrop_update(md), SPOOL_OK);
+		maildrop_close(&md);
+	}
+	ck_assert_int_eq(test_number(sp, "SELECT count(*) FROM garbage"), 2);
+}
+END_TEST
+
+/* Entries of messages that nobody opens. */
+static void
+make_entries(unsigned n)
+{
+	char sql[700];
+
+	snprintf(sql, sizeof(sql),
+	    "INSERT INTO segment VALUES (7, 1, 2000000, %u);"
+	    "UPDATE meta SET value = 7 WHERE key = 'newest_segment' AND value < 7;"
+	    "WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < %u)"
+	    " INSERT INTO entry (mailbox, message, received_ms, octets, blocks, reverse_path,"
+	    " recipient) SELECT 1, (7 << 21) + i, %u - i, i, 1, '', 'x@y' FROM n;"
+	    "UPDATE mailbox SET messages = %u,"
+	    " used = (SELECT sum(octets) FROM entry WHERE mailbox = 1) WHERE id = 1",
+	    n, n, n + 1, n);
+	test_sql(sp, sql);
+}
+
+START_TEST(fifty_thousand_at_once)
+{
+	const unsigned n = 50000;
+	char uid[MAILDROP_UID_MAX + 1];
+	struct maildrop *md;
+
+	make_entries(n + 1);
+	md = open_maildrop(1);
+	ck_assert_uint_eq(maildrop_count(md), n + 1);
+	for (unsigned i = 0; i < n; i++) {
+		/* The greatest id was received first. */
+		ck_assert_uint_eq(maildrop_octets(md, i), n + 1 - i);
+		maildrop_mark(md, i);
+	}
+	ck_assert_uint_eq(maildrop_live_count(md), 1);
+	ck_assert_uint_eq(maildrop_live_octets(md), 1);
+	ck_assert_int_eq(maildrop_update(md), SPOOL_OK);
+	maildrop_close(&md);
+	md = open_maildrop(1);
+	ck_assert_uint_eq(maildrop_count(md), 1);
+	maildrop_uid(md, 0, uid);
+	ck_assert_str_eq(uid, "14680065");
+	maildrop_close(&md);
+	ck_assert_int_eq(test_number(sp, "SELECT count(*) FROM garbage"), n);
+}
+END_TEST
+
+/* Where in the transaction something fails. */
+static const struct {
+	const char *name, *trigger;
+} failures[] = {
+	{ "first entry", "BEFORE DELETE ON entry WHEN OLD.message = (7 << 21) + 1" },
+	{ "some entry", "BEFORE DELETE ON entry WHEN OLD.message = (7 << 21) + 50" },
+	{ "last entry", "AFTER DELETE ON entry WHEN OLD.message = (7 << 21) + 100" },
+	{ "garbage", "BEFORE INSERT ON garbage WHEN NEW.message = (7 << 21) + 70" },
+	{ "segment", "BEFORE UPDATE ON segment" },
+	{ "sums", "BEFORE UPDATE ON mailbox" },
+};
+
+START_TEST(all_or_none)
+{
+	char sql[300];
+	struct maildrop *md;
+
+	make_entries(100);
+	snprintf(sql, sizeof(sql), "CREATE TRIGGER fail %s BEGIN SELECT RAISE(ABORT, 'no'); END",
+	    failures[_i].trigger);
+	test_sql(sp, sql);
+	md = open_maildrop(1);
+	for (size_t i = 0; i < 100; i++)
+		maildrop_mark(md, i);
+	ck_assert_int_eq(maildrop_update(md), SPOOL_IO);
+	maildrop_close(&md);
+	ck_assert_int_eq(test_number(sp, "SELECT count(*) FROM entry WHERE mailbox = 1"), 100);
+	ck_assert_int_eq(test_number(sp, "SELECT count(*) FROM garbage"), 0);
+	test_invariants(sp);
+
+	/* Without what failed, the same goes well. */
+	test_sql(sp, "DROP TRIGGER fail");
+	md = open_maildrop(1);
+	for (size_t i = 0; i < 100; i++)
+		maildrop_mark(md, i);
+	ck_assert_int_eq(maildrop_update(md), SPOOL_OK);
+	maildrop_close(&md);
+	ck_assert_int_eq(test_number(sp, "SELECT count(*) FROM entry WHERE mailbox = 1"), 0);
+}
+END_TEST
+
+static bool sync_fails;
+
+static int
+failing_fdatasync(int fd)
+{
+	if (!sync_fails)
+		return fdatasync(fd);
+	errno = EIO;
+	return -1;
+}
+
+/* What may not be on disk is not said to be. */
+START_TEST(failed_sync_is_no_success)
+{
+	const struct spool_options options = { .dir = spool_test_dir, .role = SPOOL_ADMIN };
+	struct disk_ops ops = disk_real;
+	struct maildrop *md;
+	struct strbuf err;
+
+	make_entries(10);
+	spool_close(&sp);
+	ops.fdatasync = failing_fdatasync;
+	strbuf_init(&err, 1024);
+	ck_assert_int_eq(spool_open_on(&options, &ops, &sp, &err), SPOOL_OK);
+	strbuf_release(&err);
+	md = open_maildrop(1);
+	maildrop_mark(md, 3);
+	sync_fails = true;
+	ck_assert_int_eq(maildrop_update(md), SPOOL_UNKNOWN);
+	sync_fails = false;
+	maildrop_close(&md);
+	spool_close(&sp);
+	sp = spool_test_open(SPOOL_ADMIN);
+}
+END_TEST
+
+START_TEST(lock_inside_a_process)
+{
+	struct spool *other = spool_test_open(SPOOL_ADMIN);
+	struct maildrop *md, *second = NULL, *view;
+
+	deliver(0, 200, 1, 2);
+	ck_assert_int_eq(maildrop_lock(sp, 1, "first", &md), SPOOL_OK);
+	ck_assert_int_eq(maildrop_lock(sp, 1, "second", &second), SPOOL_BUSY);
+	ck_assert_ptr_null(second);
+	ck_assert_int_eq(maildrop_lock(other, 1, "second", &second), SPOOL_BUSY);
+	ck_assert_ptr_null(second);
+	/* Others are free, one whose byte is in the same file too. */
+	ck_assert_int_eq(maildrop_lock(sp, 2, "second", &second), SPOOL_OK);
+	maildrop_close(&second);
+	ck_assert_int_eq(maildrop_lock(other, 257, "second", &second), SPOOL_OK);
+	maildrop_close(&second);
+	/* Looking and delivering need no lock. */
+	ck_assert_int_eq(maildrop_view(other, 1, &view), SPOOL_OK);
+	ck_assert_int_eq(maildrop_load(view), SPOOL_OK);
+	ck_assert_uint_eq(maildrop_count(view), 1);
+	maildrop_close(&view);
+	deliver(1, 200, 1, 1);
+	maildrop_close(&md);
+	ck_assert_int_eq(maildrop_lock(other, 1, "second", &second), SPOOL_OK);
+	ck_assert_int_eq(maildrop_lock(sp, 1, "first", &md), SPOOL_BUSY);
+	maildrop_close(&second);
+	ck_assert_int_eq(maildrop_lock(sp, 1, "first", &md), SPOOL_OK);
+	maildrop_close(&md);
+	spool_close(&other);
+}
+END_TEST
+
+/* Holds mailbox 1 until it is killed; one octet into `fd` says that it does. */
+static void
+hold(int fd)
+{
+	struct spool *mine = spool_test_open(SPOOL_POP3D);
+	struct maildrop *md;
+
+	if (maildrop_lock(mine, 1, "child", &md) != SPOOL_OK || write(fd, "x", 1) != 1)
+		_exit(1);
+	for (;;)
+		pause();
+}
+
+START_TEST(lock_between_processes)
+{
+	struct maildrop *md = NULL;
+	int fds[2], status;
+	char octet;
+	pid_t pid;
+
+	spool_close(&sp);
+	ck_assert_int_eq(pipe(fds), 0);
+	pid = fork();
+	ck_assert_int_ge(pid, 0);
+	if (pid == 0)
+		hold(fds[1]);
+	close(fds[1]);
+	ck_assert_int_eq(read(fds[0], &octet, 1), 1);
+	sp = spool_test_open(SPOOL_ADMIN);
+	ck_assert_int_eq(maildrop_lock(sp, 1, "parent", &md), SPOOL_BUSY);
+	ck_assert_ptr_null(md);
+	ck_assert_int_eq(maildrop_lock(sp, 2, "parent", &md), SPOOL_OK);
+	maildrop_close(&md);
+	/* It dies with the process, in whatever way that ends. */
+	ck_assert_int_eq(kill(pid, SIGKILL), 0);
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_int_eq(maildrop_lock(sp, 1, "parent", &md), SPOOL_OK);
+	maildrop_close(&md);
+	close(fds[0]);
+}
+END_TEST
+
+START_TEST(not_before_recovery)
+{
+	struct maildrop *md = NULL;
+
+	atomic_store(&sp->ready, false);
+	ck_assert_int_eq(maildrop_lock(sp, 1, "test", &md), SPOOL_NOT_READY);
+	ck_assert_ptr_null(md);
+	ck_assert_int_eq(maildrop_view(sp, 1, &md), SPOOL_NOT_READY);
+	atomic_store(&sp->ready, true);
+	ck_assert_int_eq(maildrop_lock(sp, 1, "test", &md), SPOOL_OK);
+	maildrop_close(&md);
+}
+END_TEST
+
+int
+main(void)
+{
+	Suite *suite = suite_create("maildrop");
+	TCase *tc = tcase_create("maildrop");
+	SRunner *runner = srunner_create(suite);
+	int failed;
+
+	tcase_set_timeout(tc, 120);
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_test(tc, empty);
+	tcase_add_test(tc, order);
+	tcase_add_test(tc, uids);
+	tcase_add_test(tc, uids_stay);
+	tcase_add_test(tc, marks);
+	tcase_add_test(tc, update);
+	tcase_add_test(tc, fifty_thousand_at_once);
+	tcase_add_loop_test(tc, all_or_none, 0, COUNT(failures));
+	tcase_add_test(tc, failed_sync_is_no_success);
+	tcase_add_test(tc, lock_inside_a_process);
+	tcase_add_test(tc, lock_between_processes);
+	tcase_add_test(tc, not_before_recovery);
+	suite_add_tcase(suite, tc);
+	srunner_run_all(runner, CK_NORMAL);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed != 0;
+}
