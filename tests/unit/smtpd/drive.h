@@ -16,6 +16,7 @@
 
 #include "base/mem.h"
 #include "base/strbuf.h"
+#include "common/spool/spool_internal.h"
 #include "conf/config.h"
 #include "net/loop.h"
 #include "net/outq.h"
@@ -28,6 +29,7 @@ struct site {
 	struct config *config;
 	struct spool *spool;
 	struct loop *loop;
+	const struct disk_ops *disk; /* what the daemon's spool writes with; NULL: the disk */
 };
 
 struct drive {
@@ -146,7 +148,8 @@ site_open(struct site *site, const char *smtpd_keys, uint64_t reserve)
 
 	options.role = SPOOL_SMTPD;
 	options.reserve = reserve;
-	if (spool_open(&options, &site->spool, &err) != SPOOL_OK ||
+	if (spool_open_on(&options, site->disk != NULL ? site->disk : &disk_real, &site->spool,
+		&err) != SPOOL_OK ||
 	    spool_wait_ready(site->spool) != SPOOL_OK)
 		site_die("spool_open", err.buf);
 	strbuf_release(&err);

@@ -244,7 +244,7 @@ END_TEST
 /* A disk that is nearly full: 452 at MAIL (RFC 1870 6.1), and no harm done. */
 START_TEST(full_disk)
 {
-	struct site full;
+	struct site full = { 0 };
 	struct drive d;
 
 	site_open(&full, "", UINT64_MAX / 2);
