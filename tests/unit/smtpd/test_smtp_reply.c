@@ -19,7 +19,8 @@ written(enum smtp_reply id, const char *hostname, const char *text)
 	smtp_reply_write(&out, id, hostname, text);
 	n = outq_peek(&out, line, sizeof(line), &buf);
 	ck_assert_int_ge(n, 0);
-	memmove(line, buf, (size_t)n);
+	if (n > 0)
+		memmove(line, buf, (size_t)n);
 	line[n] = '\0';
 	outq_release(&out);
 	return line;
