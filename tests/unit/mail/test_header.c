@@ -41,6 +41,7 @@ static const struct {
 	{ "Received-SPF: pass\r\n", 0, NONE },
 	{ "X-Received: x\r\n", 0, NONE },
 	{ "Receive: x\r\n", 0, NONE },
+	{ "Keywords: x\r\n", 0, NONE },
 	{ "Receivedd: x\r\n", 0, NONE },
 	{ "Recreceived: x\r\n", 0, NONE },
 	{ " Received: x\r\n", 0, NONE },
