@@ -253,7 +253,7 @@ cmd_bdat(struct smtp_session *s, const char *arg, size_t len)
 		rest++;
 	if (digits == 0 || (rest == digits && rest < len))
 		return REPLY_BAD_CHUNK;
-	if (num_parse_u64(arg, digits, 0, UINT64_MAX, &octets) != 0)
+	if (num_parse_u64(arg, digits, 0, SMTP_CHUNK_MAX, &octets) != 0)
 		return REPLY_ENDLESS_CHUNK;
 
 	bool last = len - rest == 4 && strncasecmp(arg + rest, "LAST", 4) == 0;

@@ -72,7 +72,7 @@ static const struct reply replies[] = {
 	{ REPLY_BAD_RECIPIENT, 501, "5.1.3", "not an address: <local-part@domain>", 0 },
 	{ REPLY_BAD_PARAMETER, 501, "5.5.4", "malformed parameter", 0 },
 	{ REPLY_BAD_CHUNK, 501, "5.5.4", "say BDAT octets or BDAT octets LAST", 0 },
-	/* Where the chunk ends, and commands begin, cannot be known. */
+	/* Where it ends and commands begin is too far away, or cannot even be counted. */
 	{ REPLY_ENDLESS_CHUNK, 501, "5.5.4", "no chunk is as long as that, closing", END },
 	{ REPLY_NOT_IMPLEMENTED, 502, "5.5.1", "not offered here", 0 },
 	{ REPLY_SAY_EHLO, 503, "5.5.1", "say EHLO first", 0 },

@@ -32,6 +32,10 @@
 /* NOOP, RSET, VRFY, HELP and greetings between two messages; each one beyond counts
  * as an error. */
 #define SMTP_JUNK_MAX 100u
+/* Octets of a chunk that are read though nothing of them is kept, twice the largest
+ * message that can be configured.  A longer one is the end of the session: it would be
+ * read for ever. */
+#define SMTP_CHUNK_MAX (UINT64_C(4) << 30)
 /* Received: fields that a message may come with (RFC 5321 6.3). */
 #define SMTP_HOPS_MAX 100u
 

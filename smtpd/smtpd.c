@@ -7,6 +7,7 @@
  */
 #include "smtpd.h"
 
+#include <arpa/inet.h>
 #include <string.h>
 #include <sysexits.h>
 #include <time.h>
@@ -47,26 +48,46 @@ add_listeners(struct smtpd *d, const struct config_endpoints *endpoints, const c
 		};
 }
 
-static int
-make_listeners(struct smtpd *d, const struct config *c)
+/* RFC 2033 5: LMTP must not be spoken there. */
+static bool
+is_port_25(const struct endpoint *e)
 {
+	return (e->addr.sa.sa_family == AF_INET && e->addr.in.sin_port == htons(25)) ||
+	       (e->addr.sa.sa_family == AF_INET6 && e->addr.in6.sin6_port == htons(25));
+}
+
+static int
+make_listeners(struct smtpd *d, const char *file, const struct config *c, struct strbuf *err)
+{
+	for (size_t i = 0; i < c->smtpd.listen_lmtp.n; i++)
+		if (is_port_25(&c->smtpd.listen_lmtp.list[i])) {
+			strbuf_addf(err,
+			    "%s: [smtpd] listen_lmtp: port 25 is SMTP's alone; take another, "
+			    "such as 24",
+			    file);
+			return -1;
+		}
 	d->listen = mem_array(c->smtpd.listen.n + c->smtpd.listen_lmtp.n + 1, sizeof(*d->listen));
-	if (d->listen == NULL)
+	if (d->listen == NULL) {
+		strbuf_addstr(err, "out of memory");
 		return -1;
+	}
 	add_listeners(d, &c->smtpd.listen, "smtp");
 	add_listeners(d, &c->smtpd.listen_lmtp, "lmtp");
 	return 0;
 }
 
 static int
-log_restart_needed(const struct config *old, const struct config *new)
+log_restart_needed(const struct config *old, const struct config *new, struct strbuf *err)
 {
 	struct strbuf keys;
 	int rc;
 
 	strbuf_init(&keys, 4096);
 	rc = config_restart_needed(old, new, &keys);
-	if (rc == 0 && keys.len > 0)
+	if (rc != 0)
+		strbuf_addstr(err, "out of memory");
+	else if (keys.len > 0)
 		log_event(LOG_LEVEL_WARNING, "restart_needed", log_text("keys", keys.buf),
 		    log_text("advice", "these keep their old values until smtpd is restarted"));
 	strbuf_release(&keys);
@@ -82,8 +103,8 @@ smtpd_configure(
 
 	if (config_load(file, &c, err) != 0)
 		return -1;
-	if (reload ? log_restart_needed(d->first, c) != 0 : make_listeners(d, c) != 0) {
-		strbuf_addstr(err, "out of memory");
+	if (reload ? log_restart_needed(d->first, c, err) != 0
+		   : make_listeners(d, file, c, err) != 0) {
 		config_unref(&c);
 		return -1;
 	}

@@ -40,6 +40,9 @@ static const struct row {
 	{ "a blank behind the colon",
 	    HI "MAIL FROM: <a@b.example>\r\nRCPT TO: <joe@example.test>\r\n", OK_ENVELOPE },
 
+	{ "HELO knows no chunks", "HELO c\r\n" FROM TO "BDAT 6 LAST\r\nQUIT\r\nNOOP\r\n",
+	    OK_ENVELOPE " 503/5.5.1 250/2.0.0" },
+	{ "a long chunk", HI "BDAT 4294967296\r\nQUIT\r\n", "250" },
 	{ "nothing before EHLO but what moves no mail",
 	    "MAIL FROM:<a@b.example>\r\n" TO "DATA\r\nNOOP\r\nRSET\r\nVRFY joe\r\nHELP\r\nQUIT\r\n",
 	    "503/5.5.1 503/5.5.1 503/5.5.1 250/2.0.0 250/2.0.0 252/2.0.0 214/2.0.0 221/2.0.0 "
@@ -172,7 +175,7 @@ static const struct row {
 	    OK_ENVELOPE " 501/5.5.4 501/5.5.4 250/2.0.0" },
 	{ "BDAT without end", HI FROM TO "BDAT 99999999999999999999\r\nNOOP\r\n",
 	    OK_ENVELOPE " 501/5.5.4 CLOSE" },
-	{ "BDAT just without end", HI FROM TO "BDAT 18446744073709551616 LAST\r\nNOOP\r\n",
+	{ "BDAT just without end", HI FROM TO "BDAT 4294967297 LAST\r\nNOOP\r\n",
 	    OK_ENVELOPE " 501/5.5.4 CLOSE" },
 };
 
