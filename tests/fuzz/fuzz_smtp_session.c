@@ -5,10 +5,11 @@
  * session ends.  The rest is what the client sends, in flights that are cut at 0xFE 0xFF: a
  * handshake takes the rest of its flight with it, as what came in the clear does.
  *
- * What must hold: each reply is well-formed and has a true enhanced code (drive_take());
+ * The disk may fail.  What must hold: each reply is well-formed and has a true enhanced code (drive_take());
  * each command has one reply and each message one more; and a session that is given its
  * input octet by octet says and keeps the same as one that is given it whole.
  */
+#include <errno.h>
 #include <stdint.h>
 
 #include "base/clock.h"
@@ -19,10 +20,18 @@ enum {
 	LMTP = 1,
 	NO_TLS = 2,
 	REJECT_BARE_LF = 4,
+	LOG = 8,
 	END = 0x30,
 	END_TIMEOUT = 0x10,
 	END_SHUTDOWN = 0x20,
+	BAD_DISK = 0x40,   /* nothing can be written */
+	WORSE_DISK = 0x80, /* nor can what was begun be taken back */
 };
+
+/* So small that inputs reach it. */
+#define MESSAGE_MAX 2000u
+/* So many inputs are logged, so that hostile text meets the log as well. */
+#define LOGGED_MAX 300u
 
 /* After so many messages the spool is made anew, or it would fill the memory. */
 #define MESSAGES_MAX 4000u
@@ -36,7 +45,40 @@ struct result {
 };
 
 static struct site site;
-static uint64_t messages;
+static struct disk_ops disk;
+static _Atomic unsigned disk_mode;
+static uint64_t messages, logged;
+
+static ssize_t
+bad_pwritev(int fd, const struct iovec *iov, int n, off_t offset)
+{
+	if (disk_mode & BAD_DISK) {
+		errno = EIO;
+		return -1;
+	}
+	return disk_real.pwritev(fd, iov, n, offset);
+}
+
+static int
+bad_ftruncate(int fd, off_t len)
+{
+	if (disk_mode & WORSE_DISK) {
+		errno = EIO;
+		return -1;
+	}
+	return disk_real.ftruncate(fd, len);
+}
+
+static void
+make_site(void)
+{
+	disk = disk_real;
+	disk.pwritev = bad_pwritev;
+	disk.ftruncate = bad_ftruncate;
+	site = (struct site){ .disk = &disk };
+	site_open(&site, "max_recipients = 100", 1);
+	site.config->smtpd.max_message_size = MESSAGE_MAX;
+}
 
 static void
 remove_site(void)
@@ -50,7 +92,7 @@ int
 LLVMFuzzerInitialize(int *argc, char ***argv)
 {
 	(void)argc, (void)argv;
-	site_open(&site, "max_message_size = 64K\nmax_recipients = 100", 1);
+	make_site();
 	atexit(remove_site);
 	return 0;
 }
@@ -87,11 +129,28 @@ check_count(const struct drive *d, const char *said)
 	REQUIRE(replies == expected);
 }
 
+/* A failure closes the segment, and what it costs to make one anew may fail otherwise:
+ * both runs begin with one that is there. */
+static void
+fresh_segment(void)
+{
+	struct drive d;
+
+	disk_mode = 0;
+	drive_open(&d, &site, false);
+	drive_say(&d, "EHLO c\r\nMAIL FROM:<>\r\nRCPT TO:<joe@example.test>\r\nDATA\r\n.\r\n");
+	REQUIRE(d.session->messages == 1);
+	drive_close(&d, SESSION_END_PEER);
+}
+
 static void
 run(const uint8_t *data, size_t size, unsigned mode, size_t step, struct result *r)
 {
 	struct drive d;
 
+	if (mode & (BAD_DISK | WORSE_DISK))
+		fresh_segment();
+	disk_mode = mode;
 	drive_open(&d, &site, mode & LMTP);
 	d.link.tls_available = !(mode & NO_TLS);
 	while (size > 0) {
@@ -135,6 +194,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	site.config->smtpd.bare_newline_reject = mode & REJECT_BARE_LF;
 	/* So that Received: fields, and with them sizes, are the same in both runs. */
 	clock_set(1795489877000, 1795489877000);
+	log_set_level(mode & LOG && logged++ < LOGGED_MAX ? LOG_LEVEL_DEBUG : LOG_LEVEL_ERROR);
 	run(data + 1, size - 1, mode, SIZE_MAX / 2, &whole);
 	run(data + 1, size - 1, mode, 1, &trickled);
 	REQUIRE(whole.len == trickled.len && memcmp(whole.said, trickled.said, whole.len) == 0);
@@ -145,9 +205,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	REQUIRE(whole.refused == trickled.refused);
 	free(whole.said);
 	free(trickled.said);
+	disk_mode = 0;
 	if (messages > MESSAGES_MAX) {
 		site_close(&site);
-		site_open(&site, "max_message_size = 64K\nmax_recipients = 100", 1);
+		make_site();
 		messages = 0;
 	}
 	return 0;

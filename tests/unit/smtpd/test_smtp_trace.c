@@ -125,9 +125,13 @@ START_TEST(long_names_are_folded)
 
 		ck_assert_int_eq(lf[-1], '\r');
 		ck_assert_uint_lt(len, 998);
-		if (len > 78)
-			ck_assert(memmem(p, len, client, 255) != NULL ||
-				  memmem(p, len, recipient, 507) != NULL);
+		if (len > 78) {
+			/* One word, behind the tab or behind `for`. */
+			size_t skip = strncmp(p, "\tfor ", 5) == 0 ? 5 : 1;
+
+			ck_assert_int_eq(p[0], '\t');
+			ck_assert_ptr_null(memchr(p + skip, ' ', len - skip));
+		}
 		/* A folded line begins with a blank, so nothing of it is a field. */
 		if (lf[1] != '\0')
 			ck_assert_int_eq(lf[1], '\t');
