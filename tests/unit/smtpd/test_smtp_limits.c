@@ -167,7 +167,8 @@ START_TEST(errors_are_forgiven)
 	for (int round = 0; round < 3; round++) {
 		for (unsigned i = 0; i < SMTP_ERRORS_MAX; i++)
 			ck_assert_str_eq(say(&d, "FOO\r\n"), "500/5.5.2");
-		for (unsigned i = 0; i < SMTP_JUNK_MAX; i++)
+		/* EHLO was the first of them. */
+		for (unsigned i = 1; i < SMTP_JUNK_MAX; i++)
 			ck_assert_str_eq(say(&d, "NOOP\r\n"), "250/2.0.0");
 		ck_assert_str_eq(
 		    say(&d, FROM TO "DATA\r\n.\r\n"), "250/2.1.0 250/2.1.5 354 250/2.0.0");
