@@ -1,12 +1,13 @@
 /*
  * pop3_login - from credentials to the TRANSACTION state (RFC 1939 4).
  *
- *   pop3_login: job -> checked: lock, a few tries -> job -> loaded: +OK
- *                         |                |                |
- *                    [AUTH], put off    [IN-USE]         [SYS/TEMP]
+ *   pop3_login: check -> job -> checked: lock, a few tries -> job -> loaded: +OK
+ *                 |               |                |                |
+ *             [SYS/TEMP]    [AUTH], put off    [IN-USE]         [SYS/TEMP]
  *
- * +OK is said with the lock held and the list read; before any -ERR the lock is given back.
- * The wait for a busy maildrop is a timer's, so it holds nobody else up.
+ * +OK is said with the lock held and the list read; before any -ERR the lock is given
+ * back.  What is not there yet, a recovered spool or a free maildrop, is waited for by a
+ * timer, up to `lock_wait`, so it holds nobody else up.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +17,8 @@
 #include "base/mem.h"
 #include "pop3_login.h"
 
-#define LOCK_RETRY_MS 50u
+/* How often a maildrop that is busy, or a spool that is being recovered, is tried again. */
+#define RETRY_MS 50u
 
 struct pop3_credentials *
 pop3_credentials_new(const char *method, const void *user, size_t user_len, const void *password,
@@ -153,6 +155,12 @@ work_load(struct pop3_session *s)
 	return status;
 }
 
+static void
+set_deadline(struct pop3_session *s)
+{
+	s->login->deadline_ms = clock_mono_ms() + s->config->pop3d.lock_wait_s * 1000;
+}
+
 static enum pop3_reply
 lock(struct pop3_session *s)
 {
@@ -165,7 +173,7 @@ lock(struct pop3_session *s)
 	status = maildrop_lock(
 	    s->pop3d->spool, mailbox, endpoint_format_host(peer, s->link->peer), &s->maildrop);
 	if (status == SPOOL_BUSY && clock_mono_ms() < s->login->deadline_ms)
-		return pop3_session_sleep(s, LOCK_RETRY_MS, lock);
+		return pop3_session_sleep(s, RETRY_MS, lock);
 	if (status != SPOOL_OK)
 		return give_up(s, status);
 	return pop3_session_work(s, s->pop3d->disk_jobs, work_load, loaded);
@@ -178,7 +186,7 @@ checked(struct pop3_session *s)
 		return deny(s);
 	if (s->status != SPOOL_OK)
 		return give_up(s, s->status);
-	s->login->deadline_ms = clock_mono_ms() + s->config->pop3d.lock_wait_s * 1000;
+	set_deadline(s);
 	return lock(s);
 }
 
@@ -198,6 +206,19 @@ work_check(struct pop3_session *s)
 	    c->password_len, &c->found);
 }
 
+/* Recovery takes a moment at most after an orderly end, so the first clients are not sent away. */
+static enum pop3_reply
+check(struct pop3_session *s)
+{
+	if (s->link->peer_gone)
+		return POP3_DROP;
+	if (spool_ready(s->pop3d->spool))
+		return pop3_session_work(s, s->pop3d->hash_jobs, work_check, checked);
+	if (clock_mono_ms() >= s->login->deadline_ms)
+		return give_up(s, SPOOL_NOT_READY);
+	return pop3_session_sleep(s, RETRY_MS, check);
+}
+
 enum pop3_reply
 pop3_login(struct pop3_session *s, struct pop3_credentials **c)
 {
@@ -206,7 +227,6 @@ pop3_login(struct pop3_session *s, struct pop3_credentials **c)
 	mem_free(&s->user);
 	if (s->login == NULL)
 		return POP3_ERR_TEMP;
-	if (!spool_ready(s->pop3d->spool))
-		return give_up(s, SPOOL_NOT_READY);
-	return pop3_session_work(s, s->pop3d->hash_jobs, work_check, checked);
+	set_deadline(s);
+	return check(s);
 }
