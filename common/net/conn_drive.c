@@ -87,6 +87,8 @@ take_answer(struct conn *c, enum session_want want, enum session_end why)
 	}
 	if (c->broken) {
 		outq_release(&c->out);
+		if (want == SESSION_CLOSE || want == SESSION_DROP)
+			c->end = why;
 		if (want != SESSION_WAIT && want != SESSION_ACKED)
 			c->phase = CONN_GONE;
 		return;
