@@ -100,8 +100,10 @@ static const struct row {
 	{ "8 bit, controls and NUL", L("\0\x01\xff\xc3\xa4\x7f\x1b\r\n.\r\n"),
 	    L("\0\x01\xff\xc3\xa4\x7f\x1b\r\n") },
 	{ "trace fields that came stay",
-	    L("Return-Path: <x@y>\r\nDelivered-To: z\r\nReceived: q\r\n\r\n.\r\n"),
-	    L("Return-Path: <x@y>\r\nDelivered-To: z\r\nReceived: q\r\n\r\n") },
+	    L("Return-Path: <x@y>\r\nDelivered-To: z\r\nReceived: q\r\nAuthentication-Results: "
+	      "mail.example.test; none\r\n\r\n.\r\n"),
+	    L("Return-Path: <x@y>\r\nDelivered-To: z\r\nReceived: q\r\nAuthentication-Results: "
+	      "mail.example.test; none\r\n\r\n") },
 	{ "smuggled",
 	    L("a\n.\r\nMAIL FROM:<e@v>\r\n\r.\r\nRCPT "
 	      "TO:<joe@example.test>\r\n.\r\r\nDATA\r\n.\r\n"),

@@ -253,6 +253,25 @@ START_TEST(what_ehlo_announces)
 }
 END_TEST
 
+/* RFC 2920 3.2: what came together is answered together. */
+START_TEST(a_group_is_answered_at_once)
+{
+	static const char group[] = FROM "RCPT TO:<nobody@example.test>\r\n" TO "DATA\r\n";
+	struct drive d;
+	size_t used = 0;
+
+	drive_open(&d, &site, false);
+	drive_say(&d, HI);
+	strbuf_clear(&d.said);
+	ck_assert_int_eq(
+	    smtp_session_ops.input(d.session, group, sizeof(group) - 1, &used), SESSION_READ);
+	ck_assert_uint_eq(used, sizeof(group) - 1);
+	drive_harvest(&d);
+	ck_assert_str_eq(drive_take(&d), "250/2.1.0 550/5.1.1 250/2.1.5 354");
+	drive_close(&d, SESSION_END_PEER);
+}
+END_TEST
+
 /* RFC 3207 4.2, 6: everything is forgotten, and what came along in the clear is gone. */
 START_TEST(starttls)
 {
@@ -343,6 +362,7 @@ main(void)
 	tcase_add_loop_test(t, octet_by_octet, 0, n);
 	tcase_add_loop_test(t, split_everywhere, 0, n);
 	tcase_add_test(t, what_ehlo_announces);
+	tcase_add_test(t, a_group_is_answered_at_once);
 	tcase_add_test(t, starttls);
 	tcase_add_loop_test(t, idle_and_shutdown, 0, 9);
 	tcase_add_test(t, lost_connections);
