@@ -160,6 +160,7 @@ static const struct {
 	{ "<\"a\\\"@c>", BOTH },
 	{ "<@a,b:joe@x>", BOTH },
 	{ "<@a,:joe@x>", BOTH },
+	{ "<@a,joe@x>", BOTH },
 	{ "<@a;@b:joe@x>", BOTH },
 	{ "<@a joe@x>", BOTH },
 	{ "<@a:@b:joe@x>", BOTH },
@@ -307,6 +308,9 @@ START_TEST(literal_limits)
 		n += (size_t)sprintf(text + n, "]>");
 		ck_assert_int_eq(
 		    parse(text, n, 0, &a, &used), content + 2 <= ADDRESS_DOMAIN_MAX ? 0 : -1);
+		/* Without its bracket it is none, however long. */
+		text[n - 2] = '>';
+		ck_assert_int_eq(parse(text, n - 1, 0, &a, &used), -1);
 	}
 }
 END_TEST
@@ -357,6 +361,8 @@ START_TEST(format_limits)
 	ck_assert_int_eq(address_parse(in, &a), 0);
 	address_format(text, a.local, a.domain);
 	ck_assert_uint_eq(strlen(text), ADDRESS_MAX + 2);
+	/* With its quotes it is too long to be read again. */
+	ck_assert_int_eq(address_parse(text, &a), -1);
 	free(text);
 }
 END_TEST
