@@ -41,48 +41,39 @@ admin_say(const struct admin *a, const char *fmt, ...)
 	putchar('\n');
 }
 
+static const int exit_codes[SPOOL_STATUSES] = {
+	[SPOOL_OK] = EX_OK,
+	[SPOOL_NOT_READY] = EX_TEMPFAIL,
+	[SPOOL_BUSY] = EX_TEMPFAIL,
+	[SPOOL_WOULD_BLOCK] = EX_TEMPFAIL,
+	[SPOOL_NO_DOMAIN] = EX_DATAERR,
+	[SPOOL_NO_MAILBOX] = EX_NOUSER,
+	[SPOOL_NO_ALIAS] = EX_NOUSER,
+	[SPOOL_NO_POSTMASTER] = EX_NOUSER,
+	[SPOOL_NO_MESSAGE] = EX_DATAERR,
+	[SPOOL_DISABLED] = EX_NOUSER,
+	[SPOOL_EXISTS] = EX_CANTCREAT,
+	[SPOOL_IN_USE] = EX_DATAERR,
+	[SPOOL_NOT_LOCAL] = EX_DATAERR,
+	[SPOOL_BAD_ADDRESS] = EX_DATAERR,
+	[SPOOL_BAD_PASSWORD] = EX_DATAERR,
+	[SPOOL_DENIED] = EX_NOPERM,
+	[SPOOL_TOO_MANY] = EX_DATAERR,
+	[SPOOL_OVER_QUOTA] = EX_IOERR,
+	[SPOOL_NO_SPACE] = EX_IOERR,
+	[SPOOL_NO_MEMORY] = EX_OSERR,
+	[SPOOL_IO] = EX_IOERR,
+	[SPOOL_DAMAGED] = EX_DATAERR,
+	[SPOOL_UNKNOWN] = EX_IOERR,
+	[SPOOL_NO_SPOOL] = EX_UNAVAILABLE,
+	[SPOOL_VERSION] = EX_UNAVAILABLE,
+	[SPOOL_NETWORK_FS] = EX_UNAVAILABLE,
+};
+
 int
 admin_exit_code(enum spool_status st)
 {
-	switch (st) {
-	case SPOOL_OK:
-		return EX_OK;
-	case SPOOL_NOT_READY:
-	case SPOOL_BUSY:
-	case SPOOL_WOULD_BLOCK:
-		return EX_TEMPFAIL;
-	case SPOOL_NO_DOMAIN:
-	case SPOOL_NO_POSTMASTER:
-	case SPOOL_NO_MESSAGE:
-	case SPOOL_IN_USE:
-	case SPOOL_NOT_LOCAL:
-	case SPOOL_BAD_ADDRESS:
-	case SPOOL_BAD_PASSWORD:
-	case SPOOL_TOO_MANY:
-	case SPOOL_DAMAGED:
-		return EX_DATAERR;
-	case SPOOL_NO_MAILBOX:
-	case SPOOL_NO_ALIAS:
-	case SPOOL_DISABLED:
-		return EX_NOUSER;
-	case SPOOL_EXISTS:
-		return EX_CANTCREAT;
-	case SPOOL_DENIED:
-		return EX_NOPERM;
-	case SPOOL_NO_MEMORY:
-		return EX_OSERR;
-	case SPOOL_NO_SPOOL:
-	case SPOOL_VERSION:
-	case SPOOL_NETWORK_FS:
-		return EX_UNAVAILABLE;
-	case SPOOL_OVER_QUOTA:
-	case SPOOL_NO_SPACE:
-	case SPOOL_IO:
-	case SPOOL_UNKNOWN:
-	case SPOOL_STATUSES:
-		break;
-	}
-	return EX_IOERR;
+	return exit_codes[st];
 }
 
 int
@@ -102,7 +93,8 @@ admin_address(const char *text, bool catch_all, struct address *address_r)
 		snprintf(address_r->domain, sizeof(address_r->domain), "%s", text + 1);
 		return EX_OK;
 	}
-	if (address_parse(text, address_r) != 0 || address_is_literal(address_r))
+	if (address_parse(text, address_r) != 0 || address_is_literal(address_r) ||
+	    address_r->local[0] == '\0')
 		return admin_fail(
 		    EX_DATAERR, "\"%s\" is not a full address like joe@example.org", text);
 	return EX_OK;

@@ -1,9 +1,10 @@
 /*
  * cmd_mail - what lies in a mailbox.
  *
- * Listing needs no lock.  Showing and removing take the maildrop's, as a POP3
- * session does: what is being read then cannot be removed, nor its blocks be given
- * back.
+ * Removing takes the maildrop's lock, as a POP3 session does.  Listing and showing
+ * take none: a pager may hold them up for hours, and meanwhile the owner must get at
+ * his mail.  So a message may be removed while it is shown; its checksum, before and
+ * after, tells.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -33,9 +34,9 @@ find_mailbox(struct admin *a, const char *operand, uint64_t *mailbox_r)
 	return code;
 }
 
-/* The loaded maildrop of an address, its lock held. */
+/* The loaded maildrop of an address, with its lock or without. */
 static int
-open_maildrop(struct admin *a, const char *operand, struct maildrop **md_r)
+open_maildrop(struct admin *a, const char *operand, bool lock, struct maildrop **md_r)
 {
 	uint64_t mailbox;
 	enum spool_status st;
@@ -43,7 +44,10 @@ open_maildrop(struct admin *a, const char *operand, struct maildrop **md_r)
 
 	if (code != EX_OK)
 		return code;
-	st = maildrop_lock(a->spool, mailbox, "pop-admin", md_r);
+	if (lock)
+		st = maildrop_lock(a->spool, mailbox, "pop-admin", md_r);
+	else
+		st = maildrop_view(a->spool, mailbox, md_r);
 	if (st != SPOOL_OK)
 		return admin_result(st, operand);
 	st = maildrop_load(*md_r);
@@ -55,8 +59,10 @@ open_maildrop(struct admin *a, const char *operand, struct maildrop **md_r)
 static int
 add_row(void *arg, const struct maildrop_entry *e)
 {
+	/* The null reverse-path (RFC 5321 4.5.5) is nobody. */
+	const char *from = e->from[0] != '\0' ? e->from : NULL;
 	const struct cell cells[] = { cell_text(e->uid), cell_size(e->octets),
-		cell_time(e->received_ms / 1000), cell_time(e->expires_s), cell_text(e->from),
+		cell_time(e->received_ms / 1000), cell_time(e->expires_s), cell_text(from),
 		cell_text(e->delivered_to) };
 
 	output_row(arg, cells);
@@ -123,6 +129,18 @@ write_message(const struct maildrop_message *m, const char *uid)
 	return EX_OK;
 }
 
+static int
+show_message(const struct maildrop_message *m, const char *uid)
+{
+	int code = admin_result(maildrop_verify(m), uid);
+
+	if (code == EX_OK)
+		code = write_message(m, uid);
+	if (code == EX_OK && maildrop_verify(m) != SPOOL_OK)
+		code = admin_fail(EX_DATAERR, "%s: was removed while it was shown", uid);
+	return code;
+}
+
 int
 cmd_mail_show(struct admin *a, char **operands, size_t n)
 {
@@ -130,7 +148,7 @@ cmd_mail_show(struct admin *a, char **operands, size_t n)
 	struct maildrop *md;
 	enum spool_status st;
 	size_t i;
-	int code = open_maildrop(a, operands[0], &md);
+	int code = open_maildrop(a, operands[0], false, &md);
 
 	(void)n;
 	if (code != EX_OK)
@@ -138,7 +156,7 @@ cmd_mail_show(struct admin *a, char **operands, size_t n)
 	st = maildrop_find(md, operands[1], &i);
 	if (st == SPOOL_OK)
 		st = maildrop_open_message(md, i, true, &m);
-	code = st == SPOOL_OK ? write_message(m, operands[1]) : admin_result(st, operands[1]);
+	code = st == SPOOL_OK ? show_message(m, operands[1]) : admin_result(st, operands[1]);
 	maildrop_close_message(&m);
 	maildrop_close(&md);
 	return code;
@@ -148,11 +166,12 @@ int
 cmd_mail_remove(struct admin *a, char **operands, size_t n)
 {
 	struct maildrop *md;
+	size_t removed;
 	int code;
 
 	if (!prompt_confirm(a->yes, "Remove %zu messages of %s?", n - 1, operands[0]))
 		return EX_TEMPFAIL;
-	code = open_maildrop(a, operands[0], &md);
+	code = open_maildrop(a, operands[0], true, &md);
 	if (code != EX_OK)
 		return code;
 	for (size_t k = 1; code == EX_OK && k < n; k++) {
@@ -162,10 +181,11 @@ cmd_mail_remove(struct admin *a, char **operands, size_t n)
 		if (code == EX_OK)
 			maildrop_mark(md, i);
 	}
+	removed = maildrop_count(md) - maildrop_live_count(md);
 	if (code == EX_OK)
 		code = admin_result(maildrop_update(md), operands[0]);
 	maildrop_close(&md);
 	if (code == EX_OK)
-		admin_say(a, "%zu removed", n - 1);
+		admin_say(a, "%zu removed", removed);
 	return code;
 }

@@ -2,6 +2,7 @@
  * cmd_store - the spool as a whole: init.
  */
 #include <errno.h>
+#include <limits.h>
 #include <pwd.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -9,6 +10,20 @@
 #include <unistd.h>
 
 #include "command.h"
+
+/* index/index.db is made last of all that makes a spool. */
+static bool
+is_complete(const char *dir)
+{
+	struct strbuf path;
+	bool there;
+
+	strbuf_init(&path, PATH_MAX);
+	strbuf_addf(&path, "%s/index/index.db", dir);
+	there = !path.failed && access(path.buf, F_OK) == 0;
+	strbuf_release(&path);
+	return there;
+}
 
 /* Root makes the folder where the account that will own it could not. */
 static int
@@ -34,8 +49,10 @@ make_folder(const struct admin *a)
 int
 cmd_init(struct admin *a, char **operands, size_t n)
 {
+	const char *dir = a->config->site.spool;
 	struct strbuf err;
 	enum spool_status st;
+	bool complete;
 	int code = make_folder(a);
 
 	(void)operands;
@@ -44,10 +61,16 @@ cmd_init(struct admin *a, char **operands, size_t n)
 		code = admin_become(a);
 	if (code != EX_OK)
 		return code;
+	complete = is_complete(dir);
 	strbuf_init(&err, 4096);
-	st = spool_create(a->config->site.spool, &err);
-	if (st == SPOOL_OK)
-		admin_say(a, "the spool is at %s", a->config->site.spool);
+	st = spool_create(dir, &err);
+	if (st == SPOOL_OK && complete)
+		admin_say(a, "the spool in %s is there already", dir);
+	else if (st == SPOOL_OK)
+		admin_say(a,
+		    "created the spool in %s: index, secrets, segments, locks, run\n"
+		    "next: pop-admin user add ADDRESS",
+		    dir);
 	else
 		code = admin_fail(
 		    admin_exit_code(st), "%s", err.len > 0 ? err.buf : spool_status_text(st));

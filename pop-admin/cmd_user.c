@@ -29,6 +29,7 @@ user_row(struct output *o, const struct account_user *u)
 struct users {
 	struct account_user *list; /* owned */
 	size_t n, cap;
+	bool lacked_memory;
 };
 
 static int
@@ -36,8 +37,10 @@ keep_user(void *arg, const struct account_user *u)
 {
 	struct users *users = arg;
 
-	if (mem_grow(&users->list, &users->cap, users->n + 1, sizeof(*users->list)) != 0)
+	if (mem_grow(&users->list, &users->cap, users->n + 1, sizeof(*users->list)) != 0) {
+		users->lacked_memory = true;
 		return -1;
+	}
 	users->list[users->n++] = *u;
 	return 0;
 }
@@ -73,12 +76,12 @@ static const struct {
 	const char *key;
 	int (*compare)(const void *, const void *);
 } orders[] = {
-	{"address",        by_address      },
-	{ "used",          by_used         },
-	{ "messages",      by_messages     },
-	{ "created",       by_created      },
-	{ "last_login",    by_last_login   },
-	{ "last_delivery", by_last_delivery},
+	{ "address", by_address },
+	{ "used", by_used },
+	{ "messages", by_messages },
+	{ "created", by_created },
+	{ "last_login", by_last_login },
+	{ "last_delivery", by_last_delivery },
 };
 
 int
@@ -101,7 +104,7 @@ cmd_user_list(struct admin *a, char **operands, size_t n)
 		    "last_delivery",
 		    a->sort);
 	st = account_user_list(a->spool, keep_user, &users);
-	code = admin_result(st, "users");
+	code = admin_result(users.lacked_memory ? SPOOL_NO_MEMORY : st, "users");
 	if (code == EX_OK) {
 		if (users.n > 0)
 			qsort(users.list, users.n, sizeof(*users.list), compare);
@@ -233,13 +236,16 @@ int
 cmd_user_rename(struct admin *a, char **operands, size_t n)
 {
 	struct address old, new;
+	enum spool_status st;
 	int code = admin_address(operands[0], false, &old);
 
 	(void)n;
 	if (code == EX_OK)
 		code = admin_address(operands[1], false, &new);
-	if (code == EX_OK)
-		code = admin_result(account_user_rename(a->spool, &old, &new), operands[0]);
+	if (code == EX_OK) {
+		st = account_user_rename(a->spool, &old, &new);
+		code = admin_result(st, operands[st == SPOOL_NO_MAILBOX ? 0 : 1]);
+	}
 	if (code == EX_OK)
 		admin_say(a, "%s is now %s", operands[0], operands[1]);
 	return code;

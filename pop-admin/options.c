@@ -16,9 +16,8 @@
 #include "base/version.h"
 #include "command.h"
 
-/* Of interface.md, for commands that exist already or will. */
-static const char *const later[] = { "--quota", "--expire", "--now", "--dry-run", "--repair",
-	"--new-uid", "--mail", "--uidl-from" };
+/* What commands will take that exist already or will. */
+static const char *const later[] = { "--quota", "--expire", "--now", "--dry-run", "--repair" };
 
 struct line {
 	struct admin admin;
@@ -105,9 +104,21 @@ read_line(struct line *l, int argc, char **argv)
 	return EX_OK;
 }
 
-static void
-print_usage(const char *noun)
+static bool
+is_noun(const char *word)
 {
+	for (size_t i = 0; i < ncommands; i++)
+		if (commands[i].run != NULL && strcmp(word, commands[i].noun) == 0)
+			return true;
+	return false;
+}
+
+/* All commands, or those of one noun; a word that is none gets all of them. */
+static void
+print_usage(const char *word)
+{
+	const char *noun = word != NULL && is_noun(word) ? word : NULL;
+
 	printf("usage: pop-admin [-c FILE] [--json] [--yes] COMMAND ...\n\n");
 	for (size_t i = 0; i < ncommands; i++) {
 		const struct command *c = &commands[i];

@@ -16,6 +16,7 @@
 
 #include "base/mem.h"
 #include "spool/account.h"
+#include "spool/spool.h"
 
 static const int noted[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP };
 #define NNOTED (sizeof(noted) / sizeof(noted[0]))
@@ -80,35 +81,52 @@ read_without_echo(const char *question, struct strbuf *line)
 	return rc;
 }
 
+/* Room for the longest at once: a text that grows leaves copies of itself behind. */
+static void
+init_secret(struct strbuf *secret)
+{
+	static const char room[ACCOUNT_PASSWORD_MAX];
+
+	strbuf_init(secret, ACCOUNT_PASSWORD_MAX);
+	strbuf_add(secret, room, sizeof(room));
+	strbuf_clear(secret);
+}
+
+static bool
+password_fits(const struct strbuf *password)
+{
+	return !password->failed && password->len > 0 &&
+	       memchr(password->buf, '\0', password->len) == NULL;
+}
+
 int
 prompt_password(struct strbuf *password)
 {
 	struct strbuf again;
-	int rc = -1;
+	const char *wrong = NULL;
 
-	strbuf_init(password, ACCOUNT_PASSWORD_MAX);
+	init_secret(password);
+	init_secret(&again);
 	if (!isatty(STDIN_FILENO)) {
-		if (read_line(password) == 0 && password->len > 0)
-			return 0;
-		fprintf(stderr, "pop-admin: no password: give one as the first line of standard "
-				"input\n");
-		prompt_wipe(password);
-		return -1;
+		if (read_line(password) != 0 && !password->failed)
+			wrong = "no password: give one as the first line of standard input";
+	} else if (read_without_echo("New password: ", password) != 0 && !password->failed) {
+		wrong = "no password was read";
+	} else if (password_fits(password)) {
+		if (read_without_echo("Once more: ", &again) != 0 && !again.failed)
+			wrong = "no password was read";
+		else if (password->len != again.len ||
+			 memcmp(password->buf, again.buf, again.len) != 0)
+			wrong = "the two are not the same";
 	}
-	strbuf_init(&again, ACCOUNT_PASSWORD_MAX);
-	if (read_without_echo("New password: ", password) != 0 ||
-	    read_without_echo("Once more: ", &again) != 0)
-		fprintf(stderr, "pop-admin: no password was read\n");
-	else if (password->len == 0)
-		fprintf(stderr, "pop-admin: the password is empty\n");
-	else if (password->len != again.len || memcmp(password->buf, again.buf, again.len) != 0)
-		fprintf(stderr, "pop-admin: the two are not the same\n");
-	else
-		rc = 0;
+	if (wrong == NULL && !password_fits(password))
+		wrong = spool_status_text(SPOOL_BAD_PASSWORD);
 	prompt_wipe(&again);
-	if (rc != 0)
-		prompt_wipe(password);
-	return rc;
+	if (wrong == NULL)
+		return 0;
+	fprintf(stderr, "pop-admin: %s\n", wrong);
+	prompt_wipe(password);
+	return -1;
 }
 
 void

@@ -167,6 +167,17 @@ remove_target(struct index_conn *c, uint64_t alias, const struct address *addres
 	return st;
 }
 
+/* It and whatever led to it. */
+static enum spool_status
+remove_alias(struct index_conn *c, uint64_t alias)
+{
+	enum spool_status st = account_run(c, sql_empty, "u", alias);
+
+	if (st == SPOOL_OK)
+		st = account_run(c, sql_forget_alias, "u", alias);
+	return st == SPOOL_OK ? account_run(c, sql_remove, "u", alias) : st;
+}
+
 static enum spool_status
 remove_targets(struct index_conn *c, const struct address *address, const struct address *targets,
     size_t n, size_t *bad_r)
@@ -181,7 +192,7 @@ remove_targets(struct index_conn *c, const struct address *address, const struct
 	if (st != SPOOL_OK)
 		return st == SPOOL_NO_DOMAIN ? SPOOL_NO_ALIAS : st;
 	if (n == 0)
-		return account_run(c, sql_empty, "u", alias);
+		return remove_alias(c, alias);
 	for (*bad_r = 0; *bad_r < n; ++*bad_r) {
 		st = remove_target(c, alias, &targets[*bad_r]);
 		if (st != SPOOL_OK)
@@ -256,11 +267,8 @@ account_sweep_aliases(struct index_conn *c, struct strbuf *gone)
 	/* Each turn may empty those that led to what it removed. */
 	do {
 		st = find_empty(c, &empties, gone);
-		for (size_t i = 0; st == SPOOL_OK && i < empties.n; i++) {
-			st = account_run(c, sql_forget_alias, "u", empties.list[i]);
-			if (st == SPOOL_OK)
-				st = account_run(c, sql_remove, "u", empties.list[i]);
-		}
+		for (size_t i = 0; st == SPOOL_OK && i < empties.n; i++)
+			st = remove_alias(c, empties.list[i]);
 	} while (st == SPOOL_OK && empties.n > 0);
 	free(empties.list);
 	return st;
@@ -270,7 +278,8 @@ void
 account_log_gone(const struct strbuf *gone)
 {
 	for (size_t at = 0; at < gone->len; at += strlen(gone->buf + at) + 1)
-		log_event(LOG_LEVEL_INFO, "alias_removed", log_text("alias", gone->buf + at));
+		log_event(LOG_LEVEL_WARNING, "alias_removed", log_text("alias", gone->buf + at),
+		    log_text("cause", "it led nowhere any more"));
 }
 
 /* An alias on its way to `each`, its targets in one text, a NUL behind each. */

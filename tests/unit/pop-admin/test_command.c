@@ -1,0 +1,256 @@
+/* command, options, admin: the table, the command line, and a status' exit code. */
+#include <stdlib.h>
+#include <sysexits.h>
+
+#include "capture.h"
+#include "pop-admin/command.h"
+#include "pop-admin/options.h"
+
+#define COUNT(array) ((int)(sizeof(array) / sizeof((array)[0])))
+#define WORDS_MAX 16
+
+static struct capture out, err;
+
+/* Runs the words of a line, which blanks part; what it said is in `out` and `err`. */
+static int
+run(const char *line)
+{
+	char text[512], *argv[WORDS_MAX + 1] = { (char[]){ "pop-admin" } }, *word, *rest;
+	int argc = 1, code;
+
+	snprintf(text, sizeof(text), "%s", line);
+	for (word = strtok_r(text, " ", &rest); word != NULL; word = strtok_r(NULL, " ", &rest)) {
+		ck_assert_int_lt(argc, WORDS_MAX);
+		argv[argc++] = word;
+	}
+	capture_begin(&out, stdout);
+	capture_begin(&err, stderr);
+	code = options_run(argc, argv);
+	capture_end(&err);
+	capture_end(&out);
+	return code;
+}
+
+static void
+assert_one_sentence(void)
+{
+	ck_assert_int_eq(strncmp(err.text, "pop-admin: ", 11), 0);
+	ck_assert_ptr_eq(strchr(err.text, '\n'), err.text + strlen(err.text) - 1);
+	ck_assert_str_eq(out.text, "");
+}
+
+START_TEST(every_status_has_a_code)
+{
+	static const int known[] = { EX_USAGE, EX_DATAERR, EX_NOUSER, EX_UNAVAILABLE, EX_OSERR,
+		EX_CANTCREAT, EX_IOERR, EX_TEMPFAIL, EX_NOPERM };
+
+	for (int st = 0; st < SPOOL_STATUSES; st++) {
+		int code = admin_exit_code((enum spool_status)st);
+		bool found = false;
+
+		for (int i = 0; i < COUNT(known); i++)
+			found = found || known[i] == code;
+		ck_assert_msg(st == SPOOL_OK ? code == EX_OK : found, "%s: %d",
+		    spool_status_text((enum spool_status)st), code);
+		ck_assert_ptr_nonnull(spool_status_text((enum spool_status)st));
+	}
+}
+END_TEST
+
+static const struct {
+	enum spool_status st;
+	int code;
+} codes[] = {
+	{ SPOOL_NO_DOMAIN, 65 },
+	{ SPOOL_NO_MESSAGE, 65 },
+	{ SPOOL_NOT_LOCAL, 65 },
+	{ SPOOL_DAMAGED, 65 },
+	{ SPOOL_NO_MAILBOX, 67 },
+	{ SPOOL_NO_SPOOL, 69 },
+	{ SPOOL_EXISTS, 73 },
+	{ SPOOL_IO, 74 },
+	{ SPOOL_BUSY, 75 },
+	{ SPOOL_NOT_READY, 75 },
+};
+
+START_TEST(promised_codes)
+{
+	ck_assert_int_eq(admin_exit_code(codes[_i].st), codes[_i].code);
+	capture_begin(&err, stderr);
+	ck_assert_int_eq(admin_result(codes[_i].st, "joe"), codes[_i].code);
+	capture_end(&err);
+	ck_assert_int_eq(strncmp(err.text, "pop-admin: joe: ", 16), 0);
+	capture_begin(&err, stderr);
+	ck_assert_int_eq(admin_result(SPOOL_OK, "joe"), 0);
+	capture_end(&err);
+	ck_assert_str_eq(err.text, "");
+}
+END_TEST
+
+START_TEST(table)
+{
+	char line[200];
+
+	for (size_t i = 0; i < ncommands; i++) {
+		const struct command *c = &commands[i];
+		const char *blank = c->verb != NULL ? " " : "",
+			   *verb = c->verb != NULL ? c->verb : "";
+
+		for (size_t k = 0; k < i; k++) {
+			if (strcmp(commands[k].noun, c->noun) != 0)
+				continue;
+			/* A noun has verbs, each once, or none. */
+			ck_assert(c->verb != NULL && commands[k].verb != NULL);
+			ck_assert_str_ne(commands[k].verb, c->verb);
+		}
+		snprintf(line, sizeof(line), "%s%s%s", c->noun, blank, verb);
+		if (c->run == NULL) {
+			ck_assert_int_eq(run(line), EX_USAGE);
+			assert_one_sentence();
+			ck_assert_ptr_nonnull(strstr(err.text, "is not in this version"));
+			ck_assert_ptr_nonnull(strstr(err.text, line));
+			strcat(line, " a b c d e");
+			ck_assert_int_eq(run(line), EX_USAGE);
+			ck_assert_ptr_nonnull(strstr(err.text, "is not in this version"));
+			continue;
+		}
+		ck_assert_uint_le(c->min, c->max);
+		ck_assert_str_ne(c->does, "");
+		/* Help names it. */
+		ck_assert_int_eq(run("--help"), EX_OK);
+		ck_assert_msg(strstr(out.text, line) != NULL, "%s", line);
+		ck_assert_ptr_nonnull(strstr(out.text, c->does));
+		/* Too few and too many. */
+		if (c->min > 0) {
+			ck_assert_int_eq(run(line), EX_USAGE);
+			assert_one_sentence();
+			ck_assert_ptr_nonnull(strstr(err.text, "usage: pop-admin "));
+			ck_assert_ptr_nonnull(strstr(err.text, c->operands));
+		}
+		if (c->max < 5) {
+			strcat(line, " a b c d e");
+			ck_assert_int_eq(run(line), EX_USAGE);
+			assert_one_sentence();
+		}
+	}
+}
+END_TEST
+
+static const struct {
+	const char *name, *line;
+	int code;
+	const char *says; /* on standard error; NULL: nothing */
+} lines[] = {
+	{ "nothing", "", EX_USAGE, "no command" },
+	{ "unknown", "frobnicate", EX_USAGE, "frobnicate" },
+	{ "noun alone", "user", EX_USAGE, "what is to be done" },
+	{ "unknown verb", "user frobnicate", EX_USAGE, "user frobnicate" },
+	{ "unknown option", "user list --frobnicate", EX_USAGE, "--frobnicate" },
+	{ "unknown letter", "-x user list", EX_USAGE, "-x" },
+	{ "file missing", "user list -c", EX_USAGE, "-c needs a file" },
+	{ "no such file", "-c /nonexistent user list", EX_CONFIG, "/nonexistent" },
+	{ "no such file, behind", "user list -c /nonexistent", EX_CONFIG, "/nonexistent" },
+	{ "no such file, together", "-c/nonexistent user list", EX_CONFIG, "/nonexistent" },
+	{ "key missing", "user list --sort", EX_USAGE, "--sort needs a key" },
+	{ "apop elsewhere", "user list --apop", EX_USAGE, "takes no --apop" },
+	{ "sort elsewhere", "domain list --sort users", EX_USAGE, "takes no --sort" },
+	{ "quota", "user add joe@a.test --quota 1G", EX_USAGE, "--quota is not in this version" },
+	{ "quota, together", "user add joe@a.test --quota=1G", EX_USAGE, "is not in this version" },
+	{ "expire", "user add --expire 1d joe@a.test", EX_USAGE, "not in this version" },
+	{ "dry run", "expire --dry-run", EX_USAGE, "not in this version" },
+	{ "help", "--help", EX_OK, NULL },
+	{ "help for a noun", "user --help", EX_OK, NULL },
+	{ "help for a command", "user add -h", EX_OK, NULL },
+	{ "help for what is unknown", "frobnicate --help", EX_OK, NULL },
+	{ "version", "-V", EX_OK, NULL },
+	{ "version, behind", "user list --version", EX_OK, NULL },
+};
+
+START_TEST(command_lines)
+{
+	ck_assert_msg(run(lines[_i].line) == lines[_i].code, "%s: %s", lines[_i].name, err.text);
+	if (lines[_i].says == NULL) {
+		ck_assert_str_eq(err.text, "");
+		ck_assert_str_ne(out.text, "");
+	} else {
+		assert_one_sentence();
+		ck_assert_msg(strstr(err.text, lines[_i].says) != NULL, "%s", err.text);
+	}
+}
+END_TEST
+
+START_TEST(help_is_about_what_was_asked)
+{
+	ck_assert_int_eq(run("alias --help"), EX_OK);
+	ck_assert_ptr_nonnull(strstr(out.text, "alias resolve ADDRESS\n"));
+	ck_assert_ptr_null(strstr(out.text, "user add"));
+	ck_assert_int_eq(run("frobnicate --help"), EX_OK);
+	ck_assert_ptr_nonnull(strstr(out.text, "user add"));
+	ck_assert_ptr_nonnull(strstr(out.text, "alias resolve"));
+	/* Nothing is promised that is not there. */
+	ck_assert_ptr_null(strstr(out.text, "doctor"));
+	ck_assert_int_eq(run("-V"), EX_OK);
+	ck_assert_int_eq(strncmp(out.text, "pop-admin (Restante) ", 21), 0);
+}
+END_TEST
+
+static const struct {
+	const char *text;
+	bool catch_all;
+	int code;
+	const char *local, *domain;
+} addresses[] = {
+	{ "joe@a.test", false, EX_OK, "joe", "a.test" },
+	{ "\"odd joe\"@a.test", false, EX_OK, "odd joe", "a.test" },
+	{ "@a.test", true, EX_OK, "", "a.test" },
+	{ "@a.test", false, EX_DATAERR, NULL, NULL },
+	{ "\"\"@a.test", false, EX_DATAERR, NULL, NULL },
+	{ "\"\"@a.test", true, EX_DATAERR, NULL, NULL },
+	{ "@", true, EX_DATAERR, NULL, NULL },
+	{ "joe", false, EX_DATAERR, NULL, NULL },
+	{ "", false, EX_DATAERR, NULL, NULL },
+	{ "joe@[127.0.0.1]", false, EX_DATAERR, NULL, NULL },
+	{ "@[127.0.0.1]", true, EX_DATAERR, NULL, NULL },
+	{ "<joe@a.test>", false, EX_DATAERR, NULL, NULL },
+	{ "joe@a.test ", false, EX_DATAERR, NULL, NULL },
+};
+
+START_TEST(full_addresses)
+{
+	struct address address;
+
+	capture_begin(&err, stderr);
+	ck_assert_int_eq(admin_address(addresses[_i].text, addresses[_i].catch_all, &address),
+	    addresses[_i].code);
+	capture_end(&err);
+	if (addresses[_i].code != EX_OK) {
+		ck_assert_ptr_nonnull(strstr(err.text, "is not a full address"));
+		return;
+	}
+	ck_assert_str_eq(err.text, "");
+	ck_assert_str_eq(address.local, addresses[_i].local);
+	ck_assert_str_eq(address.domain, addresses[_i].domain);
+}
+END_TEST
+
+int
+main(void)
+{
+	Suite *suite = suite_create("command");
+	TCase *tc = tcase_create("command");
+	SRunner *runner = srunner_create(suite);
+	int failed;
+
+	tcase_set_timeout(tc, 60);
+	tcase_add_test(tc, every_status_has_a_code);
+	tcase_add_loop_test(tc, promised_codes, 0, COUNT(codes));
+	tcase_add_test(tc, table);
+	tcase_add_loop_test(tc, command_lines, 0, COUNT(lines));
+	tcase_add_test(tc, help_is_about_what_was_asked);
+	tcase_add_loop_test(tc, full_addresses, 0, COUNT(addresses));
+	suite_add_tcase(suite, tc);
+	srunner_run_all(runner, CK_NORMAL);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed != 0;
+}
