@@ -88,6 +88,8 @@ def environment(folder):
 def run(test, shared):
     """Runs one program to its end, or to the end of its time."""
     folder = tempfile.mkdtemp(prefix="t", dir=shared)
+    # A mail program that does not run as root looks for its own folder in it.
+    os.chmod(folder, 0o711)
     with open(os.path.join(folder, "output"), "w+b") as out:
         process = subprocess.Popen(test.command, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
                                    env=environment(folder), start_new_session=True)
@@ -189,6 +191,7 @@ def main():
     together, alone = collect(arguments)
     tally = Tally()
     shared = tempfile.mkdtemp(prefix="restante-check-")
+    os.chmod(shared, 0o711)
     os.environ["TEST_CERTIFICATES"] = os.path.join(shared, "certificates")
     os.mkdir(os.environ["TEST_CERTIFICATES"])
     sys.path.insert(0, os.path.join(HERE, "lib"))

@@ -228,7 +228,7 @@ class Site:
         return sum(len((self.settings.get(k) or "").replace(",", " ").split()) for k in lists)
 
     def start(self, name):
-        """Starts a daemon and waits until all its sockets accept."""
+        """Starts a daemon and waits until all its sockets accept and the spool is recovered."""
         daemon = Daemon(os.path.join(self.build, name), self.conf,
                         os.path.join(self.folder, name + ".log"))
         self.daemons[name] = daemon
@@ -241,6 +241,7 @@ class Site:
             else:
                 host, _, port = addr.rpartition(":")
                 self.addresses.setdefault(proto, (host.strip("[]"), int(port)))
+        daemon.wait_log(r"event=ready\b")
         return daemon
 
     def address(self, proto):
