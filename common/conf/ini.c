@@ -61,7 +61,7 @@ read_section(struct reader *r, char *text)
 {
 	char *end = text + strlen(text) - 1, *name;
 
-	if (end == text || *end != ']')
+	if (*end != ']')
 		return fail(r, text, "does not end in ]: write [NAME] and nothing else");
 	name = trim(text + 1, end);
 	if (*name == '\0')

@@ -302,14 +302,6 @@ config_value_release(struct config *c, const struct config_key *k)
 }
 
 static bool
-equal_texts(const char *a, const char *b)
-{
-	if (a == NULL || b == NULL)
-		return a == b;
-	return strcmp(a, b) == 0;
-}
-
-static bool
 equal_endpoints(const struct config_endpoints *a, const struct config_endpoints *b)
 {
 	size_t i;
@@ -332,7 +324,7 @@ config_value_equal(const struct config_key *k, const struct config *a, const str
 	switch (k->type) {
 	case CONFIG_ACCOUNT:
 	case CONFIG_PATH:
-		return equal_texts(*(char *const *)x, *(char *const *)y);
+		return strcmp(*(char *const *)x, *(char *const *)y) == 0;
 	case CONFIG_ENDPOINTS:
 		return equal_endpoints(x, y);
 	default:

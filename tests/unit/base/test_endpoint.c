@@ -131,6 +131,8 @@ START_TEST(strange_sockets_have_a_text)
 	memset(e.addr.un.sun_path, 'x', sizeof(e.addr.un.sun_path));
 	e.len = sizeof(e.addr.un);
 	ck_assert_uint_eq(strlen(endpoint_format(text, &e)), 5 + 108);
+	e.len++;
+	ck_assert_str_eq(endpoint_format(text, &e), "unix:");
 
 	e.addr.sa.sa_family = AF_NETLINK;
 	ck_assert_str_eq(endpoint_format(text, &e), "unknown");

@@ -98,6 +98,27 @@ START_TEST(removed_are_gone_and_the_rest_stays)
 }
 END_TEST
 
+/* In one bucket, where the hash does not tell them apart. */
+START_TEST(every_octet_of_the_key_is_compared)
+{
+	struct map_node first = { .next = NULL }, *bucket = &first;
+	struct map_key other;
+	size_t i;
+
+	map_init(&map);
+	map.buckets = &bucket;
+	map.nbuckets = 1;
+	map.count = 1;
+	memset(&first.key, 'x', sizeof(first.key));
+	ck_assert_ptr_eq(map_find(&map, first.key), &first);
+	for (i = 0; i < 16; i++) {
+		other = first.key;
+		other.octets[i] ^= 1;
+		ck_assert_ptr_null(map_find(&map, other));
+	}
+}
+END_TEST
+
 /* With one bucket for all, every way through a chain is gone. */
 START_TEST(chains_hold_together)
 {
@@ -176,6 +197,7 @@ main(void)
 	tcase_add_test(tc, empty_map_has_nobody);
 	tcase_add_test(tc, finds_what_was_added_and_nothing_else);
 	tcase_add_test(tc, every_octet_of_the_key_counts);
+	tcase_add_test(tc, every_octet_of_the_key_is_compared);
 	tcase_add_test(tc, removed_are_gone_and_the_rest_stays);
 	tcase_add_test(tc, chains_hold_together);
 	tcase_add_test(tc, walk_meets_each_once);

@@ -51,7 +51,7 @@ become_account(void)
 	int n, i;
 
 	strbuf_init(&err, 200);
-	if (pw == NULL)
+	if (pw == NULL || setgroups(2, (const gid_t[]){ 0, 54321 }) != 0)
 		return 1;
 	umask(0);
 	if (privilege_become(ACCOUNT, &err) != 0 || err.len != 0)
@@ -65,7 +65,7 @@ become_account(void)
 	}
 	n = getgroups(64, groups);
 	for (i = 0; i < n; i++) {
-		if (groups[i] == 0)
+		if (groups[i] == 0 || groups[i] == 54321)
 			return 5;
 	}
 	if (setuid(0) == 0 || seteuid(0) == 0 || setgid(0) == 0 || setgroups(0, NULL) == 0)

@@ -448,6 +448,10 @@ static const struct {
 	    ":2: unknown key \"foo\" in [tls]: [tls] has certificate key" },
 	{ "key like none where some are not built", "[spool]\ncolour = blue\n",
 	    ":2: unknown key \"colour\" in [spool]: [spool] has reserve" },
+	{ "key like one that is not built", "[spool]\nquotas = 1G\n",
+	    ":2: unknown key \"quotas\" in [spool]: [spool] has reserve" },
+	{ "long key like one in its first half", "[tls]\ncertificate_path = /c\n",
+	    ":2: unknown key \"certificate_path\" in [tls]: [tls] has certificate key" },
 	{ "endless key",
 	    "[tls]\n"
 	    "kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk = x\n",

@@ -61,6 +61,7 @@ static const struct {
 } machines[] = {
 	{ "", NULL },
 	{ "127.0.1.1 NODE.example.org NODE\n", "NODE.example.org" },
+	{ "127.0.1.1 NODE.example.org other.example NODE\n", "NODE.example.org" },
 	{ "127.0.1.1 NODE NODE.example.org\n", "NODE.example.org" },
 	{ "127.0.1.1\tnode2\tother.example\tNODE", "other.example" },
 	{ "127.0.1.1 NODE\n::1 NODE NODE.example.org\r\n", "NODE.example.org" },
