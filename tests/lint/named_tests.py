@@ -5,11 +5,11 @@ The document has tables whose last column is headed `test`:
 
     | section | rule | what we do | test |
     | --- | --- | --- | --- |
-    | 5321 4.5.2 | a doubled dot is taken out | ... | `tests/unit/mail/test_dot.c:stuffed lines` |
+    | 5321 4.5.2 | a doubled dot is taken out | ... | `tests/unit/mail/test_dot.c::stuffed lines` |
     | 1939 7 | TOP needs two numbers | ... | `tests/e2e/pop3_top.chat`, `tests/fuzz/fuzz_pop3.c` |
     | 5321 4.5.5 | ... | not done: no automatic replies | - |
 
-The column names one or more tests in backticks, `PATH` or `PATH:NAME`.  NAME is a test function
+The column names one or more tests in backticks, `PATH` or `PATH::NAME`.  NAME is a test function
 (START_TEST, tcase, def) or the name of a row, as it stands between quotes in the file.  `-` is for
 what the column before says is `not` done.  A row without a test is an error, and so is a document
 without rows.
@@ -28,9 +28,8 @@ def cells(line):
 
 
 def exists(reference):
-    """None, or what is wrong with `PATH` or `PATH:NAME`."""
-    path, _, name = reference.partition(":")
-    name = name.lstrip(":")
+    """None, or what is wrong with `PATH` or `PATH::NAME`."""
+    path, _, name = reference.partition("::")
     if not path.startswith("tests/") or not os.path.isfile(path):
         return "there is no %s" % path
     if not name:
