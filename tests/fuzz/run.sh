@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs each fuzzer for a while and fails when one of them finds something.
+# Runs each fuzzer for a while, one to a processor, and fails when one of them finds something.
 # Usage: run.sh FOLDER SECONDS NAME...   FOLDER holds fuzz_NAME, and gets what grows and
 # what crashed; the tree's own seeds are only read.
 set -u
@@ -8,12 +8,14 @@ folder=$1
 seconds=$2
 shift 2
 here=$(dirname "$0")
-passed=0
-failed=0
-for name in "$@"; do
+
+# --- one of them: run.sh FOLDER SECONDS -- NAME ---
+if [ "${1:-}" = -- ]; then
+	name=$2
 	corpus=$folder/corpus/$name
 	found=$folder/found/$name
 	log=$folder/$name.log
+	rm -rf "$found"
 	mkdir -p "$corpus" "$found"
 	dict=
 	if [ -f "$here/$name.dict" ]; then
@@ -30,12 +32,20 @@ for name in "$@"; do
 	runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
 	if [ "$rc" -eq 0 ] && [ "${runs:-0}" -gt 0 ]; then
 		echo "ok   fuzz_$name ($runs inputs)"
-		passed=$((passed + 1))
 	else
 		tail -n 60 "$log"
 		echo "FAIL fuzz_$name: what it found is in $found"
-		failed=$((failed + 1))
 	fi
-done
+	exit 0
+fi
+
+if [ $# -eq 0 ]; then
+	echo "there is no fuzzer"
+	exit 1
+fi
+printf '%s\n' "$@" | xargs -P "$(nproc)" -I '{}' sh "$0" "$folder" "$seconds" -- '{}' |
+    tee "$folder/verdicts"
+passed=$(grep -c '^ok ' "$folder/verdicts")
+failed=$(($# - passed))
 echo "$passed passed, $failed failed, 0 skipped"
 [ "$failed" -eq 0 ]
