@@ -178,9 +178,9 @@ START_TEST(longest_line_is_whole)
 		capture_begin();
 		log_event(LOG_LEVEL_INFO, "edge", log_octets("a", text, n),
 		    log_octets("b", text, n), log_octets("c", text, n),
-		    log_octets("d", text, n + 1));
+		    log_octets("d", text, n + 2));
 		ck_assert_ptr_nonnull(captured());
-		want = strlen("event=edge a= b= c= d=\n") + 4 * n + 1;
+		want = strlen("event=edge a= b= c= d=\n") + 4 * n + 2;
 		ck_assert_uint_le(strlen(line), 4096);
 		for (i = 0; line[i] != '\0' && line[i] != '.'; i++)
 			;
