@@ -22,14 +22,14 @@
 #define ADDRESS_DOMAIN_MAX 255
 
 struct address {
-	char text[ADDRESS_MAX + 1];             /* as written, without source route; "" is <> */
-	char local[ADDRESS_MAX + 1];            /* unquoted, case kept; may be empty: ""@example.org */
-	char domain[ADDRESS_DOMAIN_MAX + 1];    /* as written; "" for <> and <postmaster> */
+	char text[ADDRESS_MAX + 1];          /* as written, without route; "" is <> */
+	char local[ADDRESS_MAX + 1];         /* unquoted, case kept; "" of <> and of ""@x */
+	char domain[ADDRESS_DOMAIN_MAX + 1]; /* as written; "" of <> and <postmaster> */
 };
 
 enum address_flags {
-	ADDRESS_NULL_OK = 1,            /* <> is taken (MAIL) */
-	ADDRESS_POSTMASTER_OK = 2,      /* <postmaster> without domain is taken, in any case (RCPT) */
+	ADDRESS_NULL_OK = 1,       /* <> is taken (MAIL) */
+	ADDRESS_POSTMASTER_OK = 2, /* <postmaster> is taken, in any case (RCPT) */
 };
 
 /* Reads a path, brackets included, at `text`: `<joe@example.org>`,
@@ -37,14 +37,15 @@ enum address_flags {
  * the bracket are tolerated.  *used_r tells how many octets the path took; what
  * follows the closing bracket is not looked at.  Octets of 0x80 and above, controls and
  * NULs are errors.  0, or -1 with *out_r in no particular state. */
-int address_parse_path(const char *text, size_t len, unsigned flags, struct address *out_r,
-    size_t *used_r);
+int address_parse_path(
+    const char *text, size_t len, unsigned flags, struct address *out_r, size_t *used_r);
 
 /* Reads a bare mailbox, `joe@example.org` or `"joe"@example.org`, as an administrator
  * types it: the whole text, neither <> nor a lone postmaster.  0, or -1. */
 int address_parse(const char *text, struct address *out_r);
 
-/* A domain name (letters, digits, hyphens, underscores, dots; no literal) in text.  0 or -1. */
+/* The whole text is a domain name: letters, digits, hyphens, underscores, dots; no
+ * literal.  0, or -1. */
 int address_parse_domain(const char *text);
 
 /* Lower-cases ASCII letters of `src` into `dst`, which has room for strlen(src)+1

@@ -32,16 +32,17 @@ typedef int dot_emit_fn(void *arg, const void *buf, size_t len);
 struct dot {
 	enum {
 		DOT_LINE_START, /* behind CRLF, or at the very beginning */
-		DOT_BARE_LF,    /* behind a bare LF: a line begins, but not one that can end DATA */
+		DOT_BARE_LF,    /* behind a bare LF: a line begins, which cannot end DATA */
 		DOT_IN_LINE,
 		DOT_CR,         /* behind a CR inside a line */
-		DOT_DOT,        /* DATA only: behind a dot that begins a line, not yet emitted */
-		DOT_DOT_CR,     /* DATA only: behind such a dot and a CR, neither yet emitted */
+		DOT_DOT,        /* DATA only: behind a line's first dot, not yet emitted */
+		DOT_DOT_CR,     /* DATA only: behind such a dot and a CR, neither emitted */
 		DOT_END         /* DATA only: the end has been seen */
 	} state;
-	uint64_t octets;        /* of the message so far as STAT and SIZE count it: unstuffed,
-				   lines ended by CRLF, without the final dot (RFC 1870 5) */
-	uint64_t bare_lf;       /* how many were found */
+	/* Of the message so far as STAT and SIZE count it: unstuffed, lines ended by CRLF,
+	 * without the final dot (RFC 1870 5). */
+	uint64_t octets;
+	uint64_t bare_lf; /* how many were found */
 };
 
 void dot_init(struct dot *);

@@ -11,18 +11,17 @@
 #include <stdint.h>
 
 struct header_scan {
-	uint64_t offset;        /* wire octets seen so far */
-	uint64_t body;          /* offset of the first octet behind the empty line; valid once `ended` */
-	unsigned received;      /* Received: fields so far, in any case of letters (RFC 5321 6.3) */
-	bool ended;             /* the empty line was seen; it never is in a message that is all header */
-	unsigned char column;   /* what the line's beginning is: so many octets of "received", or
-				   one of HEADER_* in header.c */
+	uint64_t offset;      /* wire octets seen so far */
+	uint64_t body;        /* of the first octet behind the empty line; once `ended` */
+	unsigned received;    /* Received: fields so far, in any case (RFC 5321 6.3) */
+	bool ended;           /* the empty line was seen; some messages have none */
+	unsigned char column; /* so many octets of "received", or one of HEADER_* in the .c */
 };
 
 void header_scan_init(struct header_scan *);
 
-/* Takes the next `len` octets, in wire form, ours included, the final ".CRLF" not.
- * Cheap once the header has ended. */
+/* Takes the next `len` octets of wire form, our own fields included, the final ".CRLF"
+ * not.  Cheap once the header has ended. */
 void header_scan(struct header_scan *, const void *wire, size_t len);
 
 #endif

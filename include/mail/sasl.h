@@ -33,11 +33,12 @@ struct sasl_plain {
 };
 int sasl_plain_parse(const uint8_t *message, size_t len, struct sasl_plain *out_r);
 
-/* RFC 1939 7: MD5 of stamp and secret as 32 lower-case hexadecimal digits and a NUL.  The stamp
- * has its angle brackets.  0, or -1 when the library has no MD5. */
+/* RFC 1939 7: MD5 of stamp and secret as 32 lower-case hexadecimal digits and a NUL.
+ * The stamp has its angle brackets.  0, or -1 when the library has no MD5. */
 int sasl_apop_digest(const char *stamp, const char *secret, char digest_r[33]);
 
-/* Compares without telling by its time where two texts of `len` octets differ.  0 is equal. */
+/* Compares without telling by its time where two texts of `len` octets differ.  0 is
+ * equal. */
 int sasl_compare(const void *a, const void *b, size_t len);
 
 #endif
