@@ -2,6 +2,8 @@
  * cmd_store - the spool as a whole: init.
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
 #include <limits.h>
 #include <pwd.h>
 #include <string.h>
@@ -9,6 +11,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "base/mem.h"
 #include "command.h"
 
 /* index/index.db is made last of all that makes a spool. */
@@ -25,6 +28,21 @@ is_complete(const char *dir)
 	return there;
 }
 
+/* The owner-to-be may not even be able to open it. */
+static int
+sync_parent(const char *dir)
+{
+	char *copy = mem_must_dup(dir);
+	int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc = -1;
+
+	if (fd >= 0) {
+		rc = fsync(fd);
+		close(fd);
+	}
+	mem_free(&copy);
+	return rc;
+}
+
 /* Root makes the folder where the account that will own it could not. */
 static int
 make_folder(const struct admin *a)
@@ -39,10 +57,9 @@ make_folder(const struct admin *a)
 		return admin_fail(EX_NOPERM,
 		    "there is no account \"%s\" to own the spool: create it (useradd --system %s)",
 		    a->config->site.user, a->config->site.user);
-	if (mkdir(dir, 0700) != 0)
-		return admin_fail(EX_CANTCREAT, "%s: %s", dir, strerror(errno));
-	if (chown(dir, pw->pw_uid, pw->pw_gid) != 0)
-		return admin_fail(EX_NOPERM, "%s: %s", dir, strerror(errno));
+	if (mkdir(dir, 0700) != 0 || chown(dir, pw->pw_uid, pw->pw_gid) != 0 ||
+	    sync_parent(dir) != 0)
+		return admin_fail(EX_IOERR, "%s: %s", dir, strerror(errno));
 	return EX_OK;
 }
 

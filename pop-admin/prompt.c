@@ -66,8 +66,9 @@ read_without_echo(const char *question, struct strbuf *line)
 	came = 0;
 	for (size_t i = 0; i < NNOTED; i++)
 		sigaction(noted[i], &act, &old_act[i]);
-	fprintf(stderr, "%s", question);
+	/* Asked only then: what is typed at the question must not be flushed away. */
 	if (tcsetattr(STDIN_FILENO, TCSAFLUSH, &silent) == 0) {
+		fprintf(stderr, "%s", question);
 		rc = read_line(line);
 		tcsetattr(STDIN_FILENO, TCSAFLUSH, &term);
 		fputc('\n', stderr);

@@ -174,6 +174,8 @@ enum spool_status
 spool_create(const char *dir, struct strbuf *err)
 {
 	const struct disk_ops *disk = &disk_real;
+	/* One that root made for us may stand in a folder that we cannot open. */
+	bool made = access(dir, F_OK) != 0;
 	enum spool_status st;
 	int fd;
 
@@ -194,7 +196,8 @@ spool_create(const char *dir, struct strbuf *err)
 	/* The index last: without it there is no spool. */
 	if (st == SPOOL_OK)
 		st = index_create(disk, dir, fd, INDEX_MAIN, err);
-	if (st == SPOOL_OK && (disk_sync(disk, fd) != 0 || sync_parent(dir) != 0)) {
+	if (st == SPOOL_OK &&
+	    (disk_sync(disk, fd) != 0 || (sync_parent(dir) != 0 && (made || errno != EACCES)))) {
 		strbuf_addf(err, "%s: cannot be synced: %s", dir, strerror(errno));
 		st = SPOOL_IO;
 	}

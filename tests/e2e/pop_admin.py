@@ -1,0 +1,678 @@
+#!/usr/bin/env python3
+"""pop-admin, every verb of it: as text and as JSON, every exit code, and at a terminal.
+
+Also what it changes while pop3d and smtpd run: true for them at once.
+"""
+
+import argparse
+import fcntl
+import json
+import os
+import pwd
+import re
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import termios
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from report import Report  # noqa: E402
+from testsite import Site, REPORT, SLOW, sanitizer_environment  # noqa: E402
+from wire import Wire, WireError, submit  # noqa: E402
+
+USAGE, DATA, NO_USER, UNAVAILABLE = 64, 65, 67, 69
+EXISTS, IO, BUSY, NO_PERMISSION, CONFIG = 73, 74, 75, 77, 78
+
+TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
+USER_KEYS = ["address", "enabled", "quota", "used", "messages", "expire_s", "created",
+             "last_login", "last_delivery"]
+MAIL_KEYS = ["uid", "size", "received", "expires", "from", "delivered_to"]
+
+
+class Failed(Exception):
+    """Something is not as it should be."""
+
+
+def same(got, want):
+    if got != want:
+        raise Failed("got %r, not %r" % (got, want))
+
+
+def holds(condition, text):
+    if not condition:
+        raise Failed(text)
+
+
+class Admin:
+    """Runs pop-admin on a site of its own that has no users yet."""
+
+    def __init__(self, build, config=None):
+        self.site = Site(build, config=config, users=(), tls=False, lmtp=False)
+        self.program = os.path.join(self.site.build, "pop-admin")
+
+    def __enter__(self):
+        self.site.__enter__()
+        return self
+
+    def __exit__(self, *what):
+        return self.site.__exit__(*what)
+
+    def run(self, *arguments, stdin=b"", want=0, stdout=subprocess.PIPE, before=None):
+        """(standard output, standard error) as octets and text."""
+        done = subprocess.run([self.program, "-c", self.site.conf, *arguments], input=stdin,
+                              stdout=stdout, stderr=subprocess.PIPE, check=False,
+                              env=sanitizer_environment(), timeout=120 * SLOW, preexec_fn=before)
+        err = done.stderr.decode("utf-8", "replace")
+        if done.returncode != want or REPORT.search(err):
+            raise Failed("%s ended with %d, not %d: %s" % (
+                " ".join(arguments), done.returncode, want, err))
+        return done.stdout, err
+
+    def fails(self, code, *arguments, says="", **how):
+        """Fails with this code and one sentence, and prints nothing else."""
+        out, err = self.run(*arguments, want=code, **how)
+        same(out or b"", b"")
+        # The log may have had its say before.
+        sentences = [line for line in err.splitlines() if not line.startswith("event=")]
+        holds(len(sentences) == 1 and sentences[0].startswith("pop-admin: ") and
+              says in sentences[0], "%s said %r" % (" ".join(arguments), err))
+
+    def text(self, *arguments, **how):
+        out, err = self.run(*arguments, **how)
+        same(err, "")
+        return out.decode()
+
+    def json(self, *arguments):
+        return json.loads(self.text(*arguments, "--json"))
+
+    def add(self, *addresses, password="secret"):
+        for address in addresses:
+            self.text("user", "add", address, stdin=password.encode() + b"\n")
+
+    def deliver(self, sender, *recipients, octets=b"Subject: x\r\n\r\nbody\r\n"):
+        submit(self.site.address("smtp"), sender.encode(), [r.encode() for r in recipients], octets)
+
+    def pop(self):
+        wire = Wire(self.site.address("pop3"), timeout=60)
+        wire.ok()
+        return wire
+
+    def let_in(self, user, password):
+        """Whether pop3d takes this password."""
+        wire = self.pop()
+        wire.ok(b"USER " + user.encode())
+        wire.send(b"PASS " + password.encode() + b"\r\n")
+        answer = wire.line()
+        if answer.startswith(b"+OK"):
+            wire.ok(b"QUIT")
+        elif not answer.startswith(b"-ERR [AUTH]"):
+            raise Failed("PASS was answered %r" % answer)
+        wire.close()
+        return answer.startswith(b"+OK")
+
+
+class Terminal:
+    """pop-admin at a terminal of its own."""
+
+    def __init__(self, admin, *arguments):
+        self.master, slave = os.openpty()
+        self.seen = b""
+
+        def take_terminal():
+            os.setsid()
+            fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+
+        self.process = subprocess.Popen(
+            [admin.program, "-c", admin.site.conf, *arguments], stdin=slave, stdout=slave,
+            stderr=slave, env=sanitizer_environment(), preexec_fn=take_terminal)
+        self.slave = slave
+
+    def wait_for(self, text):
+        deadline = time.monotonic() + 20 * SLOW
+        while text not in self.seen:
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([self.master], [], [], left)[0]:
+                raise Failed("the terminal shows %r and never %r" % (self.seen, text))
+            self.seen += os.read(self.master, 4096)
+
+    def type(self, text):
+        os.write(self.master, text)
+
+    def echoes(self):
+        return termios.tcgetattr(self.slave)[3] & termios.ECHO != 0
+
+    def end(self, want):
+        try:
+            code = self.process.wait(60 * SLOW)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise Failed("still waits, after %r" % self.seen) from None
+        while select.select([self.master], [], [], 0)[0]:
+            self.seen += os.read(self.master, 4096)
+        os.close(self.slave)
+        os.close(self.master)
+        if code != want or REPORT.search(self.seen.decode("utf-8", "replace")):
+            raise Failed("ended with %d, not %d: %r" % (code, want, self.seen))
+        return self.seen
+
+
+# --- init -------------------------------------------------------------------------------------
+
+def init(build):
+    with Admin(build) as admin:
+        shutil.rmtree(admin.site.spool)
+        for command in (("user", "list"), ("domain", "add", "a.test"), ("mail", "list", "a@a.test")):
+            admin.fails(UNAVAILABLE, *command, says="run pop-admin init")
+        holds(not os.path.exists(admin.site.spool), "a command but init made a spool")
+        text = admin.text("init")
+        holds("created" in text and admin.site.spool in text, text)
+        for name in ("index", "secrets", "segments", "locks", "run"):
+            path = os.path.join(admin.site.spool, name)
+            same(os.stat(path).st_mode & 0o777, 0o700)
+        admin.add("joe@a.test")
+        holds("already" in admin.text("init"), "init says nothing of the spool that is there")
+        same(len(admin.json("user", "list")), 1)
+        same(admin.text("init", "--json"), "")
+        # A folder that is no spool yet.
+        shutil.rmtree(admin.site.spool)
+        os.mkdir(admin.site.spool, 0o700)
+        admin.fails(UNAVAILABLE, "user", "list", says="run pop-admin init")
+        admin.text("init")
+        same(admin.json("user", "list"), [])
+
+
+def init_fails(build):
+    with Admin(build) as admin:
+        admin.site.settings["site", "spool"] = os.path.join(admin.site.folder, "no", "such")
+        admin.site.write_config()
+        admin.fails(IO, "init", says="No such file")
+
+
+# --- domains ----------------------------------------------------------------------------------
+
+def domains(build):
+    with Admin(build) as admin:
+        same(admin.json("domain", "list"), [])
+        same(admin.text("domain", "list"), "")
+        admin.text("domain", "add", "B.test")
+        admin.text("domain", "add", "a.test")
+        admin.add("joe@c.test", "ann@c.test")
+        same(admin.json("domain", "list"), [
+            {"domain": "a.test", "users": 0, "quota": None, "expire_s": None},
+            {"domain": "B.test", "users": 0, "quota": None, "expire_s": None},
+            {"domain": "c.test", "users": 2, "quota": None, "expire_s": None}])
+        lines = admin.text("domain", "list").splitlines()
+        same(lines[0].split(), ["domain", "users", "quota", "expire_s"])
+        same(lines[3].split(), ["c.test", "2", "none", "never"])
+        admin.fails(EXISTS, "domain", "add", "b.TEST", says="exists already")
+        admin.fails(DATA, "domain", "add", "[127.0.0.1]", says="not a domain name")
+        admin.fails(DATA, "domain", "add", "a b", says="not a domain name")
+        admin.fails(DATA, "domain", "remove", "c.test", says="still has users")
+        admin.fails(DATA, "domain", "remove", "d.test", says="no such domain")
+        admin.text("domain", "remove", "b.test")
+        same(admin.text("domain", "add", "b.test", "--json"), "")
+        same([d["domain"] for d in admin.json("domain", "list")], ["a.test", "b.test", "c.test"])
+
+
+# --- users ------------------------------------------------------------------------------------
+
+def users(build):
+    with Admin(build) as admin:
+        admin.add("Joe@Example.test")
+        admin.add("\"odd joe\"@example.test")
+        same(admin.text("user", "add", "--json", "--apop", "ann@example.test", stdin=b"x\n"), "")
+        shown = admin.json("user", "show", "JOE@example.test")
+        same(list(shown), USER_KEYS)
+        holds(TIME.fullmatch(shown.pop("created")), "no time of creation")
+        same(shown, {"address": "Joe@Example.test", "enabled": True, "quota": None, "used": 0,
+                     "messages": 0, "expire_s": None, "last_login": None, "last_delivery": None})
+        text = admin.text("user", "show", "joe@example.test")
+        holds("address: Joe@Example.test\nenabled: yes\nquota: none\n" in text and
+              "last_login: never\n" in text, text)
+        listed = admin.json("user", "list")
+        same(listed[1], admin.json("user", "show", "joe@example.test"))
+        same([u["address"] for u in listed],
+             ["\"odd joe\"@Example.test", "Joe@Example.test", "ann@Example.test"])
+        lines = admin.text("user", "list").splitlines()
+        same(lines[0].split(), USER_KEYS)
+        same(len(lines), 4)
+
+        admin.fails(EXISTS, "user", "add", "JOE@EXAMPLE.TEST", stdin=b"x\n", says="exists already")
+        for address in ("joe", "joe@", "@example.test", "joe@[127.0.0.1]", "\"\"@example.test",
+                        "joe@example.test@example.test", "", "jo\u00eb@example.test"):
+            admin.fails(DATA, "user", "add", address, stdin=b"x\n", says="not a full address")
+        for verb in ("show", "passwd", "enable", "disable", "remove"):
+            admin.fails(NO_USER, "user", verb, "nobody@example.test", stdin=b"x\n",
+                        says="no such mailbox")
+            admin.fails(NO_USER, "user", verb, "joe@elsewhere.test", stdin=b"x\n",
+                        says="no such mailbox")
+        admin.text("user", "disable", "joe@example.test")
+        same(admin.json("user", "show", "joe@example.test")["enabled"], False)
+        admin.text("user", "enable", "joe@example.test")
+        same(admin.json("user", "show", "joe@example.test")["enabled"], True)
+        admin.text("user", "rename", "joe@example.test", "jim@example.test")
+        admin.fails(NO_USER, "user", "rename", "joe@example.test", "x@example.test",
+                    says="joe@example.test: no such mailbox")
+        admin.fails(EXISTS, "user", "rename", "jim@example.test", "ANN@example.test",
+                    says="ANN@example.test: exists already")
+        admin.fails(DATA, "user", "rename", "jim@example.test", "jim@elsewhere.test",
+                    says="jim@elsewhere.test: no such domain")
+        admin.text("user", "remove", "jim@example.test")
+        admin.fails(NO_USER, "user", "show", "jim@example.test", says="no such mailbox")
+        same(len(admin.json("user", "list")), 2)
+
+
+def passwords(build):
+    """Every octet of the first line, and no other, is the password."""
+    with Admin(build) as admin:
+        given = (
+            (b"", DATA), (b"\n", DATA), (b"\r\n", DATA), (b"a\0b\n", DATA), (b"p" * 512 + b"\n", DATA),
+            (b"p" * 5000 + b"\n", DATA), (b"p" * 511 + b"\n", 0), (b"no end of line", 0),
+            (b"first\nsecond\n", 0), (b" blanks \n", 0), (b"carriage return\r\n", 0),
+            ("\u00fcmlaut\n".encode(), 0),
+        )
+        for i, (stdin, code) in enumerate(given):
+            address = "user%d@a.test" % i
+            if code == 0:
+                admin.text("user", "add", address, stdin=stdin)
+                password = stdin.split(b"\n")[0].rstrip(b"\r").decode()
+                holds(admin.let_in(address, password), "%r is refused" % stdin)
+                holds(not admin.let_in(address, password + "x"), "%r and more is taken" % stdin)
+            else:
+                admin.fails(code, "user", "add", address, stdin=stdin, says="password")
+                admin.fails(NO_USER, "user", "show", address)
+        admin.fails(DATA, "user", "passwd", "user8@a.test", stdin=b"\n", says="password")
+        holds(admin.let_in("user8@a.test", "first"), "a password that was refused was set")
+
+
+def sorted_users(build):
+    with Admin(build) as admin:
+        admin.add("a@a.test", "b@a.test", "c@a.test")
+        admin.deliver("s@x.test", "b@a.test", octets=b"x" * 60 + b"\r\n")
+        admin.deliver("s@x.test", "b@a.test", octets=b"x" * 60 + b"\r\n")
+        time.sleep(1.1)
+        admin.deliver("s@x.test", "c@a.test", octets=b"x" * 900 + b"\r\n")
+        holds(admin.let_in("a", "secret"), "no login")
+        orders = {"address": "abc", "used": "cba", "messages": "bca", "last_login": "abc",
+                  "last_delivery": "cba"}
+        for key, want in orders.items():
+            got = [u["address"][0] for u in admin.json("user", "list", "--sort", key)]
+            same((key, "".join(got)), (key, want))
+        same(len(admin.json("user", "list", "--sort=created")), 3)
+        admin.fails(USAGE, "user", "list", "--sort", "colour", says="--sort colour")
+        used = admin.json("user", "show", "b@a.test")
+        same(used["messages"], 2)
+        same(used["used"], sum(m["size"] for m in admin.json("mail", "list", "b@a.test")))
+        holds(TIME.fullmatch(used["last_delivery"]), "no time of delivery")
+        holds(TIME.fullmatch(admin.json("user", "show", "a@a.test")["last_login"]), "no login")
+
+
+def at_once(build):
+    """What is changed is true for the daemons at once, cached logins included."""
+    with Admin(build) as admin:
+        admin.add("joe@a.test")
+        holds(admin.let_in("joe@a.test", "secret"), "not let in")
+        holds(admin.let_in("joe", "secret"), "not let in")
+        admin.text("user", "passwd", "joe@a.test", stdin=b"other\n")
+        holds(not admin.let_in("joe@a.test", "secret"), "the old password is taken")
+        holds(admin.let_in("joe@a.test", "other"), "the new password is not taken")
+        admin.text("user", "disable", "joe@a.test")
+        holds(not admin.let_in("joe@a.test", "other"), "a disabled user is let in")
+        wire = Wire(admin.site.address("smtp"))
+        wire.reply()
+        wire.want(b"EHLO x.test", 250)
+        wire.want(b"MAIL FROM:<s@x.test>", 250)
+        same(wire.want(b"RCPT TO:<joe@a.test>", 550)[0][:5], b"5.2.1")
+        admin.text("user", "enable", "joe@a.test")
+        wire.want(b"RCPT TO:<joe@a.test>", 250)
+        wire.want(b"RCPT TO:<sales@a.test>", 550)
+        admin.text("alias", "add", "sales@a.test", "joe@a.test")
+        wire.want(b"RCPT TO:<sales@a.test>", 250)
+        admin.text("alias", "remove", "sales@a.test")
+        wire.want(b"RCPT TO:<sales@a.test>", 550)
+        admin.text("user", "rename", "joe@a.test", "jim@a.test")
+        wire.want(b"RCPT TO:<joe@a.test>", 550)
+        wire.want(b"RCPT TO:<jim@a.test>", 250)
+        wire.close()
+        holds(admin.let_in("jim@a.test", "other"), "a renamed user is not let in")
+        holds(not admin.let_in("joe@a.test", "other"), "his old name is taken")
+        # The first user with a recoverable secret brings the stamp into the greeting.
+        greeting = Wire(admin.site.address("pop3"))
+        holds(b"<" not in greeting.ok(), "a stamp without a secret")
+        greeting.close()
+        admin.text("user", "add", "--apop", "ann@a.test", stdin=b"tanstaaf\n")
+        greeting = Wire(admin.site.address("pop3"))
+        holds(re.search(rb"<[^<>@]+@[^<>@]+>", greeting.ok()), "no stamp")
+        greeting.close()
+
+
+# --- aliases ----------------------------------------------------------------------------------
+
+def aliases(build):
+    with Admin(build) as admin:
+        admin.add("joe@a.test", "ann@a.test", "root@b.test")
+        same(admin.json("alias", "list"), [])
+        admin.text("alias", "add", "Sales@a.test", "joe@a.test", "ANN@a.test")
+        admin.text("alias", "add", "all@b.test", "sales@a.test", "root@b.test")
+        admin.text("alias", "add", "@b.test", "all@b.test")
+        want = [{"address": "Sales@a.test", "targets": ["ann@a.test", "joe@a.test"]},
+                {"address": "@b.test", "targets": ["all@b.test"]},
+                {"address": "all@b.test", "targets": ["Sales@a.test", "root@b.test"]}]
+        same(admin.json("alias", "list"), want)
+        lines = admin.text("alias", "list").splitlines()
+        same(lines[0].split(), ["address", "targets"])
+        same(lines[1].split(), ["Sales@a.test", "ann@a.test", "joe@a.test"])
+        for address in ("all@b.test", "whoever+tag@b.test", "ALL+x@B.TEST"):
+            got = admin.json("alias", "resolve", address)
+            same(sorted(got["targets"]), ["ann@a.test", "joe@a.test", "root@b.test"])
+            same(got["address"], address)
+        same(admin.json("alias", "resolve", "joe+x@a.test")["targets"], ["joe@a.test"])
+        same(admin.json("alias", "resolve", "postmaster@a.test")["targets"], ["joe@a.test"])
+        same(admin.text("alias", "resolve", "ann@a.test"),
+             "address: ann@a.test\ntargets: ann@a.test\n")
+        admin.fails(NO_USER, "alias", "resolve", "nobody@a.test", says="no such mailbox")
+        admin.fails(DATA, "alias", "resolve", "joe@elsewhere.test", says="no such domain")
+
+        # All targets or none.
+        admin.fails(DATA, "alias", "add", "x@a.test", "joe@a.test", "joe@elsewhere.test",
+                    says="joe@elsewhere.test is neither a mailbox nor an alias here, and Restante "
+                         "does not forward")
+        admin.fails(DATA, "alias", "add", "x@elsewhere.test", "joe@a.test", says="no such domain")
+        admin.fails(EXISTS, "alias", "add", "joe@a.test", "ann@a.test", says="exists already")
+        admin.fails(EXISTS, "user", "add", "sales@a.test", stdin=b"x\n", says="exists already")
+        admin.fails(DATA, "alias", "add", "x@a.test", "@b.test", says="not a full address")
+        admin.fails(DATA, "alias", "add", "x", "joe@a.test", says="not a full address")
+        admin.fails(NO_USER, "alias", "remove", "x@a.test", says="no such alias")
+        admin.fails(NO_USER, "alias", "remove", "joe@a.test", says="no such alias")
+        admin.fails(NO_USER, "alias", "remove", "sales@a.test", "root@b.test",
+                    says="sales@a.test does not lead to root@b.test")
+        same(admin.json("alias", "list"), want)
+
+        # A loop does no harm.
+        admin.text("alias", "add", "sales@a.test", "all@b.test")
+        same(len(admin.json("alias", "resolve", "sales@a.test")["targets"]), 3)
+        admin.text("alias", "remove", "sales@a.test", "all@b.test", "joe@a.test")
+        same(admin.json("alias", "resolve", "sales@a.test")["targets"], ["ann@a.test"])
+        # A disabled mailbox's share is passed over.
+        admin.text("user", "disable", "root@b.test")
+        same(admin.json("alias", "resolve", "all@b.test")["targets"], ["ann@a.test"])
+        admin.fails(NO_USER, "alias", "resolve", "root@b.test", says="disabled")
+        # Who goes takes along what led to him alone.
+        out, err = admin.run("user", "remove", "ann@a.test")
+        holds(b"ann@a.test removed" in out and "Sales@a.test" in err, err)
+        same(admin.json("alias", "list"), want[1:2] + [
+            {"address": "all@b.test", "targets": ["root@b.test"]}])
+        admin.text("alias", "remove", "@B.TEST")
+        same(admin.json("alias", "list"), [{"address": "all@b.test", "targets": ["root@b.test"]}])
+
+
+def postmaster(build):
+    with Admin(build, {("site", "postmaster"): "boss@a.test"}) as admin:
+        admin.add("joe@a.test")
+        admin.fails(NO_USER, "alias", "resolve", "postmaster@a.test", says="postmaster")
+        admin.add("boss@a.test")
+        for name in ("postmaster", "Abuse", "postmaster+x"):
+            same(admin.json("alias", "resolve", name + "@a.test")["targets"], ["boss@a.test"])
+
+
+# --- mail -------------------------------------------------------------------------------------
+
+def mail(build):
+    with Admin(build) as admin:
+        admin.add("joe@a.test", "ann@a.test")
+        admin.text("alias", "add", "Both@a.test", "joe@a.test", "ann@a.test")
+        same(admin.json("mail", "list", "joe@a.test"), [])
+        admin.deliver("s@x.test", "joe+Tag@A.test", octets=b"Subject: one\r\n\r\n.dot\r\n..\r\n")
+        admin.deliver("", "BOTH@a.test", octets=b"Subject: two\r\n\r\n" + b"line\r\n" * 30000)
+        listed = admin.json("mail", "list", "joe@a.test")
+        same([list(m) for m in listed], [MAIL_KEYS] * 2)
+        listed.sort(key=lambda m: m["size"])
+        same([(m["from"], m["delivered_to"], m["expires"]) for m in listed],
+             [("s@x.test", "joe+Tag@A.test", None), (None, "BOTH@a.test", None)])
+        holds(all(TIME.fullmatch(m["received"]) for m in listed), "no times")
+        lines = admin.text("mail", "list", "joe@a.test").splitlines()
+        same(lines[0].split(), MAIL_KEYS)
+        same(len(lines), 3)
+
+        # The same UIDs, sizes and octets as POP3 has them.
+        wire = admin.pop()
+        wire.login("joe@a.test", "secret")
+        uidl = dict(reversed(line.decode().split()) for line in wire.listing(b"UIDL"))
+        sizes = dict(line.decode().split() for line in wire.listing(b"LIST"))
+        for m in listed:
+            octets = wire.retrieve(int(uidl[m["uid"]]))
+            same(m["size"], int(sizes[uidl[m["uid"]]]))
+            same(len(octets), m["size"])
+            # Showing and listing wait for no session.
+            shown, err = admin.run("mail", "show", "joe@a.test", m["uid"])
+            holds(shown == octets and err == "", "show differs from RETR")
+        same(len(admin.json("mail", "list", "joe@a.test")), 2)
+        one, two = (m["uid"] for m in listed)
+        admin.fails(BUSY, "mail", "remove", "joe@a.test", one, says="in use")
+        admin.fails(BUSY, "user", "remove", "joe@a.test", says="in use")
+        wire.ok(b"QUIT")
+        wire.close()
+
+        admin.fails(DATA, "mail", "show", "joe@a.test", "12345", says="12345: no such message")
+        admin.fails(DATA, "mail", "remove", "joe@a.test", one, "12345", two,
+                    says="12345: no such message")
+        same(len(admin.json("mail", "list", "joe@a.test")), 2)
+        admin.fails(NO_USER, "mail", "list", "nobody@a.test", says="no such mailbox")
+        admin.fails(NO_USER, "mail", "list", "both@a.test", says="no such mailbox")
+        admin.fails(DATA, "mail", "list", "nobody", says="not a full address")
+        same(admin.text("mail", "remove", "joe@a.test", one, one), "1 removed\n")
+        same([m["uid"] for m in admin.json("mail", "list", "joe@a.test")], [two])
+        admin.text("mail", "remove", "joe@a.test", two)
+        same(admin.json("mail", "list", "joe@a.test"), [])
+        same(admin.json("user", "show", "joe@a.test")["used"], 0)
+        # Ann has hers still.
+        left = admin.json("mail", "list", "ann@a.test")
+        same([m["uid"] for m in left], [two])
+        holds(admin.run("mail", "show", "ann@a.test", two)[0].endswith(b"line\r\n"), "cut short")
+        # What was removed with its user is nobody's.
+        admin.text("user", "remove", "ann@a.test")
+        admin.add("ann@a.test")
+        same(admin.json("mail", "list", "ann@a.test"), [])
+
+
+def damaged_mail(build):
+    with Admin(build) as admin:
+        admin.add("joe@a.test")
+        admin.deliver("s@x.test", "joe@a.test", octets=b"Subject: x\r\n\r\nfind me here\r\n")
+        admin.site.stop("smtpd")
+        folder = os.path.join(admin.site.spool, "segments")
+        for name in os.listdir(folder):
+            with open(os.path.join(folder, name), "r+b") as f:
+                at = f.read().find(b"find me here")
+                if at >= 0:
+                    f.seek(at)
+                    f.write(b"F")
+        uid = admin.json("mail", "list", "joe@a.test")[0]["uid"]
+        # Nothing of it is shown.
+        admin.fails(DATA, "mail", "show", "joe@a.test", uid, says="damaged")
+
+
+# --- the command line -------------------------------------------------------------------------
+
+def options(build):
+    with Admin(build) as admin:
+        admin.add("joe@a.test")
+        want = admin.text("--json", "user", "list")
+        for line in (("user", "--json", "list"), ("user", "list", "--json"),
+                     ("--yes", "user", "list", "--json")):
+            same(admin.text(*line), want)
+        conf = admin.site.conf
+        for line in (["user", "list", "--json", "-c", conf], ["user", "-c" + conf, "list", "--json"]):
+            done = subprocess.run([admin.program, *line], capture_output=True, check=True,
+                                  env=sanitizer_environment())
+            same(done.stdout.decode(), want)
+        holds("user add ADDRESS [--apop]" in admin.text("user", "--help"), "help")
+        holds(re.fullmatch(r"pop-admin \(Restante\) [0-9.]+\n", admin.text("-V")), "version")
+        # Behind "--" a word is no option.
+        admin.fails(DATA, "user", "show", "--", "--json", says="not a full address")
+        admin.fails(USAGE, "user", "show", says="usage: pop-admin user show ADDRESS")
+        admin.fails(USAGE, "user", "add", "x@a.test", "--quota", "1G", stdin=b"x\n",
+                    says="not in this version")
+        for words in (("domain", "set", "a.test"), ("user", "quota", "joe@a.test", "1G"),
+                      ("user", "expire", "joe@a.test", "1d"), ("mail", "restore", "joe@a.test"),
+                      ("user", "expire-retrieved", "joe@a.test", "1d"),
+                      ("mail", "history", "joe@a.test"), ("expire",), ("check", "--repair"),
+                      ("reindex",), ("backup", "d"), ("restore", "d"), ("import", "a", "b"),
+                      ("export", "a", "b"), ("status",), ("who",), ("kick", "joe@a.test"),
+                      ("doctor",)):
+            admin.fails(USAGE, *words, says="not in this version")
+        same(len(admin.json("user", "list")), 1)
+
+
+def exit_codes(build):
+    with Admin(build) as admin:
+        admin.add("joe@a.test")
+        with open("/dev/full", "wb") as full:
+            for words in (("user", "list", "--json"), ("user", "list"), ("domain", "list"),
+                          ("user", "disable", "joe@a.test")):
+                admin.fails(IO, *words, stdout=full, says="standard output")
+        admin.text("user", "enable", "joe@a.test")
+        with open(admin.site.conf, "a", encoding="utf-8") as f:
+            f.write("[site]\nfrobnicate = yes\n")
+        admin.fails(CONFIG, "user", "list", says=admin.site.conf + ":")
+        admin.site.write_config()
+        admin.text("user", "list")
+
+
+def permission(build):
+    """Somebody else's spool: 77, and what to do about it."""
+    nobody = pwd.getpwnam("nobody")
+    with Admin(build) as admin:
+        os.chmod(admin.site.folder, 0o711)
+        os.chmod(admin.site.conf, 0o644)
+
+        def become_nobody():
+            os.setgid(nobody.pw_gid)
+            os.setuid(nobody.pw_uid)
+
+        admin.fails(NO_PERMISSION, "user", "list", before=become_nobody, says="run this as root")
+
+
+def becomes_owner(build):
+    """Started as root it is the spool's owner before it touches the spool."""
+    nobody = pwd.getpwnam("nobody")
+    with Admin(build) as admin:
+        shutil.rmtree(admin.site.spool)
+        os.chmod(admin.site.folder, 0o711)
+        os.chmod(admin.site.conf, 0o600)
+        admin.site.settings["site", "user"] = "nobody"
+        admin.site.write_config()
+        admin.text("init")
+        admin.add("joe@a.test")
+        for folder, _, files in os.walk(admin.site.spool):
+            for name in [folder] + [os.path.join(folder, f) for f in files]:
+                same((name, os.stat(name).st_uid), (name, nobody.pw_uid))
+                same((name, os.stat(name).st_mode & 0o077), (name, 0))
+        admin.site.settings["site", "user"] = "no-such-account"
+        admin.site.write_config()
+        admin.fails(NO_PERMISSION, "user", "list", says="no account \"no-such-account\"")
+
+
+# --- at a terminal ----------------------------------------------------------------------------
+
+def prompts(build):
+    with Admin(build) as admin:
+        term = Terminal(admin, "user", "add", "joe@a.test")
+        term.wait_for(b"New password: ")
+        holds(not term.echoes(), "the terminal echoes")
+        term.type(b"secret\n")
+        term.wait_for(b"Once more: ")
+        holds(not term.echoes(), "the terminal echoes")
+        term.type(b"secret\n")
+        term.wait_for(b"added")
+        holds(term.echoes(), "the terminal does not echo any more")
+        holds(b"secret" not in term.end(0), "the password is shown")
+        holds(admin.let_in("joe@a.test", "secret"), "not let in")
+
+        term = Terminal(admin, "user", "passwd", "joe@a.test")
+        term.wait_for(b"New password: ")
+        term.type(b"other\n")
+        term.wait_for(b"Once more: ")
+        term.type(b"different\n")
+        holds(b"not the same" in term.end(DATA), "two that differ")
+        term = Terminal(admin, "user", "passwd", "joe@a.test")
+        term.wait_for(b"New password: ")
+        term.type(b"\n")
+        holds(b"a password has" in term.end(DATA), "an empty password")
+        holds(admin.let_in("joe@a.test", "secret"), "the password was changed")
+        # Nobody is asked for a password that would be of no use.
+        holds(b"assword" not in Terminal(admin, "user", "add", "joe@a.test").end(EXISTS), "asked")
+        holds(b"assword" not in Terminal(admin, "user", "passwd", "x@a.test").end(NO_USER), "asked")
+
+
+def interrupted(build):
+    with Admin(build) as admin:
+        for stop, number in ((b"\x03", signal.SIGINT), (b"\x1c", signal.SIGQUIT)):
+            term = Terminal(admin, "user", "add", "joe@a.test")
+            term.wait_for(b"New password: ")
+            term.type(b"sec" + stop)
+            deadline = time.monotonic() + 20 * SLOW
+            while not term.echoes() and time.monotonic() < deadline:
+                time.sleep(0.01)
+            holds(term.echoes(), "the terminal does not echo any more")
+            term.end(-number)
+        term = Terminal(admin, "user", "add", "joe@a.test")
+        term.wait_for(b"New password: ")
+        term.type(b"\x04")
+        term.end(DATA)
+        same(admin.json("user", "list"), [])
+
+
+def confirmations(build):
+    with Admin(build) as admin:
+        admin.add("joe@a.test")
+        admin.deliver("s@x.test", "joe@a.test")
+        uid = admin.json("mail", "list", "joe@a.test")[0]["uid"]
+        asked = (("mail", "remove", "joe@a.test", uid), ("user", "remove", "joe@a.test"),
+                 ("domain", "remove", "a.test"))
+        for words in asked:
+            for answer in (b"n\n", b"\n", b"yess\n", b"no\n", b"y" * 100 + b"\n", b"\x04"):
+                term = Terminal(admin, *words)
+                term.wait_for(b"[y/N] ")
+                term.type(answer)
+                holds(b"nothing was changed" in term.end(BUSY), words)
+        same(len(admin.json("mail", "list", "joe@a.test")), 1)
+        for words, answer in zip(asked, (b"y\n", b"yes\n", None)):
+            term = Terminal(admin, *words, *([] if answer else ["--yes"]))
+            if answer:
+                term.wait_for(b"[y/N] ")
+                term.type(answer)
+            shown = term.end(0)
+            holds(b"removed" in shown and (answer or b"[y/N]" not in shown), shown)
+        same(admin.json("domain", "list"), [])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--build", default=os.environ.get("BUILD", "build"))
+    parser.add_argument("only", nargs="*", help="names of tests")
+    arguments = parser.parse_args()
+    report = Report()
+    tests = (init, init_fails, domains, users, passwords, sorted_users, at_once, aliases,
+             postmaster, mail, damaged_mail, options, exit_codes, prompts, interrupted,
+             confirmations)
+    for test in tests:
+        if not arguments.only or test.__name__ in arguments.only:
+            report.run(test.__name__, test, arguments.build)
+    for test in (permission, becomes_owner):
+        if arguments.only and test.__name__ not in arguments.only:
+            continue
+        if os.getuid() == 0:
+            report.run(test.__name__, test, arguments.build)
+        else:
+            report.without(test.__name__, "only root can become somebody else")
+    Site.forget()
+    report.done()
+
+
+if __name__ == "__main__":
+    main()
