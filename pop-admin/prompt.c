@@ -7,6 +7,7 @@
 #include "prompt.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -30,16 +31,32 @@ note_signal(int number)
 	came = number;
 }
 
-/* One line from standard input, octet by octet so that nothing behind it is taken.  0, or
- * -1 at the end of input, after a signal, or when it is too long. */
+/* Waits for input, the noted signals let in by `mask` only meanwhile, so that none can come
+ * unseen just before.  False when one came. */
+static bool
+wait_input(const sigset_t *mask)
+{
+	struct pollfd in = { .fd = STDIN_FILENO, .events = POLLIN };
+
+	while (ppoll(&in, 1, NULL, mask) < 0 && came == 0)
+		if (errno != EINTR)
+			return true;
+	return came == 0;
+}
+
+/* One line from standard input, octet by octet so that nothing behind it is taken; `mask` may
+ * be NULL.  0, or -1 at the end of input, after a signal, or when it is too long. */
 static int
-read_line(struct strbuf *line)
+read_line(struct strbuf *line, const sigset_t *mask)
 {
 	for (;;) {
 		char c;
-		ssize_t n = read(STDIN_FILENO, &c, 1);
+		ssize_t n;
 
-		if (n < 0 && errno == EINTR && came == 0)
+		if (mask != NULL && !wait_input(mask))
+			return -1;
+		n = read(STDIN_FILENO, &c, 1);
+		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
 			return n == 0 && line->len > 0 ? 0 : -1;
@@ -57,6 +74,7 @@ read_without_echo(const char *question, struct strbuf *line)
 {
 	struct sigaction act = { .sa_handler = note_signal }, old_act[NNOTED];
 	struct termios term, silent;
+	sigset_t block, before;
 	int rc = -1;
 
 	if (tcgetattr(STDIN_FILENO, &term) != 0)
@@ -64,17 +82,22 @@ read_without_echo(const char *question, struct strbuf *line)
 	silent = term;
 	silent.c_lflag &= ~(tcflag_t)ECHO;
 	came = 0;
-	for (size_t i = 0; i < NNOTED; i++)
+	sigemptyset(&block);
+	for (size_t i = 0; i < NNOTED; i++) {
+		sigaddset(&block, noted[i]);
 		sigaction(noted[i], &act, &old_act[i]);
+	}
+	sigprocmask(SIG_BLOCK, &block, &before);
 	/* Asked only then: what is typed at the question must not be flushed away. */
 	if (tcsetattr(STDIN_FILENO, TCSAFLUSH, &silent) == 0) {
 		fprintf(stderr, "%s", question);
-		rc = read_line(line);
+		rc = read_line(line, &before);
 		tcsetattr(STDIN_FILENO, TCSAFLUSH, &term);
 		fputc('\n', stderr);
 	}
 	for (size_t i = 0; i < NNOTED; i++)
 		sigaction(noted[i], &old_act[i], NULL);
+	sigprocmask(SIG_SETMASK, &before, NULL);
 	if (came != 0) {
 		raise(came);
 		return -1;
@@ -109,7 +132,7 @@ prompt_password(struct strbuf *password)
 	init_secret(password);
 	init_secret(&again);
 	if (!isatty(STDIN_FILENO)) {
-		if (read_line(password) != 0 && !password->failed)
+		if (read_line(password, NULL) != 0 && !password->failed)
 			wrong = "no password: give one as the first line of standard input";
 	} else if (read_without_echo("New password: ", password) != 0 && !password->failed) {
 		wrong = "no password was read";
@@ -152,7 +175,7 @@ prompt_confirm(bool yes, const char *fmt, ...)
 	va_end(ap);
 	fprintf(stderr, " [y/N] ");
 	strbuf_init(&answer, 16);
-	confirmed = read_line(&answer) == 0 &&
+	confirmed = read_line(&answer, NULL) == 0 &&
 	            (strcmp(answer.buf, "y") == 0 || strcmp(answer.buf, "yes") == 0);
 	strbuf_release(&answer);
 	if (!confirmed)
