@@ -507,6 +507,31 @@ START_TEST(not_before_recovery)
 }
 END_TEST
 
+/* RFC 1939 11: a maildrop beyond 32 bits, in one message and in the sum. */
+START_TEST(large_totals)
+{
+	static const char grow[] = "UPDATE entry SET octets = octets + (5 << 30) WHERE mailbox = 2";
+	static const char sums[] = "UPDATE mailbox SET used = used + (10 << 30) WHERE id = 2";
+	const uint64_t each = 100 + prefix_len(2) + (UINT64_C(5) << 30);
+	struct index_conn *c;
+	struct maildrop *md;
+
+	deliver(1, 100, 2, 2);
+	deliver(2, 100, 2, 2);
+	ck_assert_int_eq(index_write_begin(sp, INDEX_MAIN, "test", &c), SPOOL_OK);
+	ck_assert_int_eq(index_run(c, index_stmt(c, grow)), SPOOL_OK);
+	ck_assert_int_eq(index_run(c, index_stmt(c, sums)), SPOOL_OK);
+	ck_assert_int_eq(index_write_commit(sp, &c, false), SPOOL_OK);
+	md = open_maildrop(2);
+	ck_assert_uint_eq(maildrop_octets(md, 0), each);
+	ck_assert_uint_eq(maildrop_live_octets(md), 2 * each);
+	maildrop_mark(md, 1);
+	ck_assert_uint_eq(maildrop_octets(md, 1), each);
+	ck_assert_uint_eq(maildrop_live_octets(md), each);
+	maildrop_close(&md);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -522,6 +547,7 @@ main(void)
 	tcase_add_test(tc, uids);
 	tcase_add_test(tc, uids_stay);
 	tcase_add_test(tc, marks);
+	tcase_add_test(tc, large_totals);
 	tcase_add_test(tc, update);
 	tcase_add_test(tc, fifty_thousand_at_once);
 	tcase_add_loop_test(tc, all_or_none, 0, COUNT(failures));
