@@ -108,6 +108,13 @@ conn_read(struct conn *c, void *buf, size_t cap, size_t *len_r)
 /* --- sending --------------------------------------------------------------- */
 
 static enum conn_io
+no_scratch(struct conn *c)
+{
+	log_failed(c, "send_failed", strerrordesc_np(ENOMEM));
+	return CONN_IO_FAILED;
+}
+
+static enum conn_io
 send_plain(struct conn *c, size_t budget)
 {
 	const ssize_t n = outq_send(&c->out, c->watch.fd, budget);
@@ -122,6 +129,39 @@ send_plain(struct conn *c, size_t budget)
 	return CONN_IO_OK;
 }
 
+/* The whole scratch is free: no input is being looked at while something is sent. */
+static enum conn_io
+send_copied(struct conn *c, size_t budget)
+{
+	unsigned char *scratch = loop_scratch(c->link.loop);
+	const void *buf;
+	ssize_t n, taken;
+
+	if (scratch == NULL)
+		return no_scratch(c);
+	while (budget > 0) {
+		n = outq_peek(
+		    &c->out, scratch, budget < LOOP_SCRATCH ? budget : LOOP_SCRATCH, &buf);
+		if (n <= 0)
+			return n == 0 ? CONN_IO_OK : CONN_IO_BROKEN;
+		do
+			taken = send(c->watch.fd, buf, (size_t)n,
+			    MSG_DONTWAIT | MSG_NOSIGNAL |
+				((uint64_t)n < c->out.pending ? MSG_MORE : 0));
+		while (taken == -1 && errno == EINTR);
+		if (taken == -1 && errno != EAGAIN && errno != EWOULDBLOCK)
+			return CONN_IO_BROKEN;
+		if (taken > 0)
+			outq_consume(&c->out, (size_t)taken);
+		if (taken < n) {
+			c->writable = false;
+			return CONN_IO_BLOCKED;
+		}
+		budget -= (size_t)n;
+	}
+	return CONN_IO_OK;
+}
+
 static enum conn_io
 send_tls(struct conn *c, size_t budget)
 {
@@ -130,10 +170,8 @@ send_tls(struct conn *c, size_t budget)
 	const void *buf;
 	ssize_t n;
 
-	if (scratch == NULL) {
-		log_failed(c, "send_failed", strerrordesc_np(ENOMEM));
-		return CONN_IO_FAILED;
-	}
+	if (scratch == NULL)
+		return no_scratch(c);
 	c->write_event = EPOLLOUT;
 	while (sent < budget) {
 		n = outq_peek(&c->out, scratch + SESSION_INPUT_MAX, LOOP_SCRATCH_RECORD, &buf);
@@ -166,7 +204,10 @@ conn_send(struct conn *c, size_t budget, size_t *len_r)
 	const uint64_t before = c->out.pending;
 	enum conn_io io;
 
-	io = c->tls != NULL ? send_tls(c, budget) : send_plain(c, budget);
+	if (c->tls != NULL)
+		io = send_tls(c, budget);
+	else
+		io = c->same_host ? send_copied(c, budget) : send_plain(c, budget);
 	if (io == CONN_IO_BROKEN && c->out.failed) {
 		log_failed(c, "send_failed", strerrordesc_np(errno));
 		io = CONN_IO_FAILED;
@@ -179,10 +220,11 @@ conn_send(struct conn *c, size_t budget, size_t *len_r)
 }
 
 /*
- * sendfile(2) gives the socket the page cache's own pages: until the peer has
- * acknowledged them, whoever changes the file changes what is sent.  What TLS sends was
- * copied.  SIOCOUTQ tells what is unsent or unacknowledged; on a Unix socket, what the
- * peer has not read, which is the same thing here.
+ * sendfile(2) gives the socket the page cache's own pages: until the peer has them,
+ * whoever changes the file changes what is sent.  SIOCOUTQ tells what is unsent or
+ * unacknowledged.  What TLS sends was copied; and to a peer on this machine everything is
+ * copied, because there the acknowledged pages themselves lie in the peer's socket until
+ * it reads them.
  */
 bool
 conn_acked(struct conn *c)
@@ -190,7 +232,7 @@ conn_acked(struct conn *c)
 	struct pollfd state = { .fd = c->watch.fd };
 	int left = 0;
 
-	if (c->tls != NULL)
+	if (c->tls != NULL || c->same_host)
 		return true;
 	if (ioctl(c->watch.fd, SIOCOUTQ, &left) == -1 || left == 0)
 		return true;

@@ -55,6 +55,7 @@ struct conn {
 	bool driving : 1;               /* on the stack: nobody else may drive or destroy it */
 	bool asking : 1;                /* on the stack is the session */
 	bool tls_first : 1;
+	bool same_host : 1;             /* files are copied, not handed over by sendfile(2) */
 	bool rest_seen : 1;             /* the session wants more than `rest` */
 	bool readable : 1;              /* reading is worth a try */
 	bool writable : 1;

@@ -9,6 +9,10 @@
  * connection holds no buffer.  At most CONN_TURN octets are read and sent a
  * turn, so no client keeps the others waiting.
  *
+ * Files go out by sendfile(2), but under TLS and to a peer on this machine they are
+ * copied: between two sockets of one machine the page cache's own pages would lie in
+ * the peer's socket until it reads them, long after they were acknowledged.
+ *
  * Time limits: `timeout_ms` runs while the session wants READ and everything is
  * sent; CONN_SEND_TIMEOUT_MS runs while octets wait to be sent, or to be
  * acknowledged, and the peer takes none; CONN_TLS_TIMEOUT_MS is for a handshake.

@@ -31,8 +31,9 @@ enum session_want {
 	SESSION_DRAIN,          /* to be called again when the outq is below half of
 				   OUTQ_HIGH_WATER */
 	SESSION_WAIT,           /* nothing, until session_link.wake has been called */
-	SESSION_ACKED,          /* to be called again when the peer's TCP has acknowledged
-				   every octet sent (or the peer is gone) */
+	SESSION_ACKED,          /* to be called again when the files that were sent may
+				   change: the peer's TCP has acknowledged every octet, or
+				   a copy of each is on its way, or the peer is gone */
 	SESSION_START_TLS,      /* what is written sent, then a handshake; input that came
 				   before it is thrown away (RFC 3207 6, RFC 2595 4) */
 	SESSION_CLOSE,          /* what is written sent, then the connection closed in good

@@ -3,17 +3,17 @@
  * than there must be.
  */
 #include <linux/tcp.h>
+#include <sys/ioctl.h>
 
 #include "toy.h"
 
-static const bool tcp_or_unix[] = { false, true };
-#define BOTH 2
+#define WIRES 3
 
 /* --- lines ----------------------------------------------------------------- */
 
 START_TEST(greets_answers_and_parts)
 {
-	toy_connect(tcp_or_unix[_i], 0, NULL, false);
+	toy_connect((enum toy_wire)_i, 0, NULL, false);
 	toy_hear("hello\r\n");
 	toy_say("ECHO one\r\n");
 	toy_hear("one\r\n");
@@ -43,7 +43,7 @@ hold_once(void)
 
 START_TEST(split_anywhere_it_is_the_same)
 {
-	toy_connect(true, 0, NULL, false);
+	toy_connect(TOY_REMOTE, 0, NULL, false);
 	toy_say_octets(dialogue, (size_t)_i);
 	(void)toy_run(1);
 	toy_say(dialogue + _i);
@@ -57,7 +57,7 @@ START_TEST(octet_by_octet_it_is_the_same)
 {
 	const char *p;
 
-	toy_connect(tcp_or_unix[_i], 0, NULL, false);
+	toy_connect((enum toy_wire)_i, 0, NULL, false);
 	for (p = dialogue; *p != '\0'; p++)
 		toy_say_octets(p, 1);
 	hold_once();
@@ -76,7 +76,7 @@ START_TEST(a_thousand_pipelined_commands)
 		p += sprintf(p, i % 100 == 50 ? "JOB %d\r\n" : "ECHO %d\r\n", i);
 		len += (size_t)sprintf(want + len, "%d\r\n", i);
 	}
-	toy_connect(tcp_or_unix[_i], 0, NULL, false);
+	toy_connect((enum toy_wire)_i, 0, NULL, false);
 	toy_say(in);
 	toy_hear(want);
 	free(in);
@@ -99,7 +99,7 @@ START_TEST(replies_leave_together)
 	const int one = 1;
 	unsigned before;
 
-	toy_connect(true, 0, NULL, false);
+	toy_connect(TOY_REMOTE, 0, NULL, false);
 	ck_assert_int_eq(
 	    setsockopt(toy_conn->watch.fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)), 0);
 	toy_hear("hello\r\n");
@@ -131,7 +131,7 @@ hear_pattern(uint64_t octets)
 
 START_TEST(a_long_answer_is_made_as_it_is_read)
 {
-	toy_connect(tcp_or_unix[_i], 4096, NULL, false);
+	toy_connect((enum toy_wire)_i, 4096, NULL, false);
 	toy_say("GEN 3000000\r\nECHO end\r\n");
 	toy_hear("hello\r\n");
 	hear_pattern(3000000);
@@ -146,7 +146,7 @@ START_TEST(files_and_replies_keep_their_order)
 	char in[1000] = "";
 	int i;
 
-	toy_connect(tcp_or_unix[_i], 4096, NULL, false);
+	toy_connect((enum toy_wire)_i, 4096, NULL, false);
 	toy_hear("hello\r\n");
 	for (i = 0; i < 20; i++)
 		strcat(in, "ECHO a\r\nFILE 100000\r\nECHO b\r\n");
@@ -167,7 +167,7 @@ START_TEST(a_client_that_does_not_read_is_not_read_from)
 	size_t said = 0, i;
 	int idle = 0;
 
-	toy_connect(true, 4096, NULL, false);
+	toy_connect(TOY_REMOTE, 4096, NULL, false);
 	while (idle < 50) {
 		ssize_t n = send(toy_peer, line + said % (sizeof(line) - 1),
 		    sizeof(line) - 1 - said % (sizeof(line) - 1), MSG_NOSIGNAL);
@@ -192,7 +192,7 @@ START_TEST(a_turn_is_bounded)
 	bool more = false;
 	int i;
 
-	toy_connect(false, 8 << 20, NULL, false);
+	toy_connect(TOY_UNIX, 8 << 20, NULL, false);
 	ck_assert_int_eq(send(toy_peer, "FILE 1000000\r\nGEN 4000000\r\n", 27, 0), 27);
 	for (i = 0; i < 40 && toy.doing == TOY_IDLE; i++)
 		ck_assert_int_eq(loop_turn(toy_loop, 10), 0);
@@ -215,7 +215,7 @@ END_TEST
 
 START_TEST(an_idle_connection_holds_no_buffer)
 {
-	toy_connect(true, 0, NULL, false);
+	toy_connect(TOY_REMOTE, 0, NULL, false);
 	toy_say("ECHO a\r\nECH");
 	toy_hear("hello\r\na\r\n");
 	ck_assert_uint_eq(toy_conn->rest_len, 3);
@@ -239,7 +239,7 @@ START_TEST(left_over_input_shrinks)
 	for (i = 8; i < 39992; i += 8)
 		memcpy(in + i, "ECHO y\r\n", 8);
 	memcpy(in + i, "ECHO", 5);
-	toy_connect(false, 1 << 20, NULL, false);
+	toy_connect(TOY_UNIX, 1 << 20, NULL, false);
 	toy_say(in);
 	(void)toy_run(20);
 	ck_assert_uint_gt(toy_conn->rest_cap, 20000);
@@ -255,7 +255,7 @@ END_TEST
 
 START_TEST(while_it_waits_nothing_is_given)
 {
-	toy_connect(tcp_or_unix[_i], 0, NULL, false);
+	toy_connect((enum toy_wire)_i, 0, NULL, false);
 	toy_hear("hello\r\n");
 	toy_say("ECHO a\r\nHOLD b\r\nECHO c\r\n");
 	toy_hear("a\r\n");
@@ -269,7 +269,7 @@ END_TEST
 
 START_TEST(a_wake_out_of_season_is_nothing)
 {
-	toy_connect(true, 0, NULL, false);
+	toy_connect(TOY_REMOTE, 0, NULL, false);
 	toy_say("ECHO a\r\n");
 	toy_hear("hello\r\na\r\n");
 	toy.link->wake(toy.link);
@@ -286,24 +286,46 @@ END_TEST
 
 /* --- acknowledged ---------------------------------------------------------- */
 
-/* The file is changed as soon as the session may; the client still gets what it was. */
+/* What the peer's TCP has is what it read and what it could read. */
+START_TEST(acked_waits_for_the_peer)
+{
+	char buf[4096];
+	size_t got = 0;
+	ssize_t n;
+	int waiting;
+
+	toy_connect(TOY_REMOTE, 8192, NULL, false);
+	toy_hear("hello\r\n");
+	toy_say("FILE 300000\r\nACKED done\r\n");
+	(void)toy_run(50);
+	while (toy.doing == TOY_ACKED) {
+		ck_assert_int_eq(loop_turn(toy_loop, 1), 0);
+		n = recv(toy_peer, buf, sizeof(buf), 0);
+		got += n > 0 ? (size_t)n : 0;
+	}
+	ck_assert_int_eq(ioctl(toy_peer, FIONREAD, &waiting), 0);
+	ck_assert_uint_ge(got + (size_t)waiting, 300000);
+	ck_assert_uint_eq(toy.resumed, 1);
+	ck_assert(!toy.saw_peer_gone);
+}
+END_TEST
+
+/* On one machine, what is acknowledged is not yet read, and the peer's socket would hold
+ * the file's own pages.  Here they change as soon as the session may change them. */
 START_TEST(acked_means_that_files_may_change)
 {
 	static const unsigned char nothing[TOY_FILE];
 	char buf[4096];
 	size_t got = 0;
 	ssize_t n, k;
-	int round;
 
-	toy_connect(tcp_or_unix[_i], 8192, NULL, false);
+	if (_i == TOY_REMOTE)
+		return;
+	toy_connect((enum toy_wire)_i, _i == TOY_LOCAL ? 0 : 8192, NULL, false);
 	toy_hear("hello\r\n");
 	toy_say("FILE 300000\r\nACKED done\r\n");
-	for (round = 0; round < 20; round++) {
-		(void)toy_run(5);
-		ck_assert_int_eq(toy.doing, TOY_ACKED);
-	}
 	while (got < 300000) {
-		ck_assert_int_eq(loop_turn(toy_loop, 1), 0);
+		(void)toy_run(1);
 		if (toy.doing == TOY_IDLE)
 			ck_assert_int_eq(pwrite(toy_file, nothing, TOY_FILE, 0), TOY_FILE);
 		n = recv(toy_peer, buf, 300000 - got < sizeof(buf) ? 300000 - got : sizeof(buf), 0);
@@ -313,7 +335,6 @@ START_TEST(acked_means_that_files_may_change)
 		got += n > 0 ? (size_t)n : 0;
 	}
 	toy_hear("done\r\n");
-	ck_assert(!toy.saw_peer_gone);
 }
 END_TEST
 
@@ -350,20 +371,21 @@ main(void)
 
 	tcase_add_checked_fixture(tc, toy_begin, toy_end);
 	tcase_set_timeout(tc, 60);
-	tcase_add_loop_test(tc, greets_answers_and_parts, 0, BOTH);
+	tcase_add_loop_test(tc, greets_answers_and_parts, 0, WIRES);
 	tcase_add_loop_test(tc, split_anywhere_it_is_the_same, 0, sizeof(dialogue));
-	tcase_add_loop_test(tc, octet_by_octet_it_is_the_same, 0, BOTH);
-	tcase_add_loop_test(tc, a_thousand_pipelined_commands, 0, BOTH);
+	tcase_add_loop_test(tc, octet_by_octet_it_is_the_same, 0, WIRES);
+	tcase_add_loop_test(tc, a_thousand_pipelined_commands, 0, WIRES);
 	tcase_add_test(tc, replies_leave_together);
-	tcase_add_loop_test(tc, a_long_answer_is_made_as_it_is_read, 0, BOTH);
-	tcase_add_loop_test(tc, files_and_replies_keep_their_order, 0, BOTH);
+	tcase_add_loop_test(tc, a_long_answer_is_made_as_it_is_read, 0, WIRES);
+	tcase_add_loop_test(tc, files_and_replies_keep_their_order, 0, WIRES);
 	tcase_add_test(tc, a_client_that_does_not_read_is_not_read_from);
 	tcase_add_test(tc, a_turn_is_bounded);
 	tcase_add_test(tc, an_idle_connection_holds_no_buffer);
 	tcase_add_test(tc, left_over_input_shrinks);
-	tcase_add_loop_test(tc, while_it_waits_nothing_is_given, 0, BOTH);
+	tcase_add_loop_test(tc, while_it_waits_nothing_is_given, 0, WIRES);
 	tcase_add_test(tc, a_wake_out_of_season_is_nothing);
-	tcase_add_loop_test(tc, acked_means_that_files_may_change, 0, BOTH);
+	tcase_add_test(tc, acked_waits_for_the_peer);
+	tcase_add_loop_test(tc, acked_means_that_files_may_change, 0, WIRES);
 	tcase_add_test(tc, each_session_has_its_name);
 	suite_add_tcase(suite, tc);
 	srunner_run_all(runner, CK_NORMAL);

@@ -338,22 +338,30 @@ toy_end(void)
 	clock_set(0, 0);
 }
 
+/* How peer and session are joined.  The remote one is on the loopback interface too, but
+ * says that it is not. */
+enum toy_wire { TOY_UNIX, TOY_REMOTE, TOY_LOCAL };
+
 static inline void
-toy_connect(bool tcp, int buffer, struct tls_context *tls, bool tls_first)
+toy_connect(enum toy_wire wire, int buffer, struct tls_context *tls, bool tls_first)
 {
+	static const char *const peers[] = { "unix:/nowhere", "192.0.2.1:4711", "127.0.0.1:4711" };
+	static const char *const locals[] = { "unix:/here", "192.0.2.2:25", "127.0.0.1:25" };
 	struct conn_options options = { .timeout_ms = TOY_TIMEOUT_MS,
 		.tls = tls,
 		.tls_first = tls_first,
 		.gone = toy_gone,
 		.gone_arg = &toy };
-	struct endpoint nobody;
+	struct endpoint peer, local;
 	int pair[2];
 
-	ck_assert_int_eq(endpoint_parse("192.0.2.1:4711", &nobody), 0);
-	rig_pair(pair, tcp, buffer);
+	ck_assert_int_eq(endpoint_parse(peers[wire], &peer), 0);
+	ck_assert_int_eq(endpoint_parse(locals[wire], &local), 0);
+	rig_pair(pair, wire != TOY_UNIX, buffer);
 	toy_peer = pair[1];
-	toy_conn = conn_new(toy_loop, pair[0], &nobody, &nobody, &options);
+	toy_conn = conn_new(toy_loop, pair[0], &peer, &local, &options);
 	ck_assert_ptr_nonnull(toy_conn);
+	ck_assert(toy_conn->same_host == (wire != TOY_REMOTE));
 	toy.link = conn_link(toy_conn);
 	conn_start(toy_conn, &toy_ops, &toy);
 }
