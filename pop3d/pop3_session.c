@@ -283,26 +283,19 @@ act(struct pop3_session *s, enum pop3_reply reply)
 	}
 }
 
-static bool
-waiting(const struct pop3_session *s)
-{
-	return s->work != NULL || s->timer.loop != NULL;
-}
-
 static enum session_want
 session_input(void *session, const void *buf, size_t len, size_t *used_r)
 {
 	struct pop3_session *s = session;
 	enum session_want want = SESSION_READ;
 
+	assert(s->work == NULL && s->timer.loop == NULL);
 	*used_r = 0;
 	while (want == SESSION_READ) {
 		enum pop3_reply (*go_on)(struct pop3_session *) = s->go_on;
 		enum pop3_reply reply;
 		size_t used;
 
-		if (waiting(s))
-			return SESSION_WAIT;
 		if (go_on != NULL) {
 			s->go_on = NULL;
 			want = act(s, go_on(s));

@@ -3,7 +3,9 @@
  *
  * The first octet of the input chooses where the session begins and how it ends.  The
  * rest is what the client sends, in flights that are cut at 0xFE 0xFF: a handshake takes the
- * rest of its flight with it, as what came in the clear does.
+ * rest of its flight with it, as what came in the clear does.  0xFD stands for the digest
+ * that APOP asks for.  joe has five messages, bad one that is damaged, ann none, and busy is
+ * always in use.
  *
  * What must hold: each line has one response, of the shape that its command asks for, and each
  * line of a response is well-formed; STAT, LIST, UIDL and RETR agree on what there is;
@@ -11,10 +13,12 @@
  * a client that does not read meanwhile, says the same as one that is given it whole.
  */
 #include <crypt.h>
-#include <ctype.h>
+#include <fcntl.h>
+#include <glob.h>
 #include <stdint.h>
 #include <strings.h>
 
+#include "mail/sasl.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/unit/pop3d/drive.h"
 
@@ -26,6 +30,9 @@ enum {
 	END = 0x30,
 	END_TIMEOUT = 0x10,
 	END_SHUTDOWN = 0x20,
+	END_FAILED = 0x30, /* memory runs out */
+	LOG = 0x40,
+	LOOPBACK = 0x80, /* the peer is near; but for NO_PLAINTEXT, it must be */
 };
 
 #define JOE "joe@example.test"
@@ -35,14 +42,17 @@ static const char *const messages[MESSAGES] = {
 	"Subject: one\r\n\r\nfirst\r\n", "Subject: two\r\n\r\n.dot\r\n..\r\n.\r\n\r\nlast\r\n",
 	"Subject: three\r\n", "Subject: four\r\n\r\n", NULL, /* LARGE octets */
 };
-/* More than the queue may hold. */
-#define LARGE 70000
+/* More than one window of a message, and a third of it more than the queue may hold. */
+#define LARGE 300000
+/* So many inputs are logged, so that hostile text meets the log as well. */
+#define LOGGED_MAX 300u
 
 /* After so many UPDATEs the spool is made anew, or it would fill the memory. */
 #define REFILLS_MAX 200
 
 static struct site site;
-static unsigned refills;
+static struct drive busy;
+static unsigned refills, logged;
 
 /* Hashing costs tens of milliseconds by design; here it costs a sum. */
 char *
@@ -66,19 +76,58 @@ fill(void)
 
 	for (size_t i = 0; i < LARGE; i++)
 		large[i] = i % 50 == 49 ? '\n' : i % 50 == 48 ? '\r' : i % 50 == 0 ? '.' : 'x';
-	memcpy(large, "Subject: five\r\n\r\n", 17);
+	memcpy(large, "Subject: long\r\n\r\n", 17);
 	for (size_t i = 0; i < MESSAGES; i++)
 		if (messages[i] != NULL)
 			site_deliver_by(spool, JOE, messages[i], strlen(messages[i]), 1);
 		else
-			site_deliver_by(spool, JOE, large, LARGE, 1);
+			site_deliver_by(spool, JOE, large, i == 3 ? LARGE / 3 : LARGE, 1);
 	spool_close(&spool);
 	free(large);
+}
+
+/* Spoils the record of the one message that there is. */
+static void
+damage(void)
+{
+	char pattern[160];
+	char junk[100];
+	glob_t found;
+
+	snprintf(pattern, sizeof(pattern), "%s/segments/[0-9]*", site.spool_dir);
+	REQUIRE(glob(pattern, 0, NULL, &found) == 0);
+	memset(junk, 0xa5, sizeof(junk));
+	for (size_t i = 0; i < found.gl_pathc; i++) {
+		int fd = open(found.gl_pathv[i], O_WRONLY | O_CLOEXEC);
+
+		REQUIRE(fd >= 0 && pwrite(fd, junk, sizeof(junk), 4096) == (ssize_t)sizeof(junk));
+		close(fd);
+	}
+	globfree(&found);
+}
+
+static void
+make_site(void)
+{
+	struct spool *admin;
+
+	site_open(&site, true);
+	admin = site_spool(&site, SPOOL_ADMIN);
+	site_user(admin, "bad@example.test", "secret", false);
+	site_user(admin, "busy@example.test", "secret", false);
+	spool_close(&admin);
+	site_deliver(&site, "bad@example.test", messages[0], strlen(messages[0]), 1);
+	damage();
+	fill();
+	drive_start(&busy, &site);
+	drive_say(&busy, "USER busy\r\nPASS secret\r\n");
+	REQUIRE(busy.session->state == POP3_TRANSACTION);
 }
 
 static void
 remove_site(void)
 {
+	drive_free(&busy, SESSION_END_PEER);
 	site_close(&site);
 }
 
@@ -87,15 +136,10 @@ int LLVMFuzzerInitialize(int *argc, char ***argv);
 int
 LLVMFuzzerInitialize(int *argc, char ***argv)
 {
-	struct drive d;
-
 	(void)argc, (void)argv;
-	site_open(&site, true);
-	fill();
 	/* What ends at exit ends in the reverse order of its beginning: libcrypto, which a
 	 * login begins, must outlive the pools. */
-	drive_login(&d, &site);
-	drive_free(&d, SESSION_END_PEER);
+	make_site();
 	atexit(remove_site);
 	return 0;
 }
@@ -106,7 +150,7 @@ LLVMFuzzerInitialize(int *argc, char ***argv)
 struct model {
 	const char *said, *end; /* responses that are not taken yet */
 	bool logged_in, answering, over;
-	size_t live;
+	size_t total, live;
 	bool marked[MESSAGES];
 };
 
@@ -165,12 +209,12 @@ check_transaction(
 	size_t n = strtoul(is_command(line, len, "DELE", rest) ? rest->buf : "0", NULL, 10);
 
 	if (n > 0) {
-		REQUIRE(n <= MESSAGES && !m->marked[n - 1]);
+		REQUIRE(n <= m->total && !m->marked[n - 1]);
 		m->marked[n - 1] = true;
 		m->live--;
 	} else if (is_command(line, len, "RSET", rest)) {
 		memset(m->marked, 0, sizeof(m->marked));
-		m->live = MESSAGES;
+		m->live = m->total;
 	} else if (is_command(line, len, "STAT", rest)) {
 		REQUIRE(sscanf(reply, "+OK %llu %llu\r", &count, &octets) == 2);
 		REQUIRE(count == m->live);
@@ -222,6 +266,8 @@ check_line(struct model *m, const char *line, size_t len, struct strbuf *rest)
 	} else if (answering || is_command(line, len, "AUTH", rest) ||
 		   is_command(line, len, "PASS", rest) || is_command(line, len, "APOP", rest)) {
 		m->logged_in = true;
+		REQUIRE(sscanf(reply, "+OK %zu messages", &m->total) == 1 && m->total <= MESSAGES);
+		m->live = m->total;
 	}
 }
 
@@ -285,7 +331,7 @@ flight_len(const uint8_t *data, size_t size)
 /* Says one flight and lets the client read what comes.  When it goes octet by octet the
  * client reads nothing before its end. */
 static void
-send_flight(struct drive *d, const uint8_t *data, size_t len, size_t step)
+send_flight(struct drive *d, const char *data, size_t len, size_t step)
 {
 	bool tls = d->link.tls;
 
@@ -299,6 +345,15 @@ send_flight(struct drive *d, const uint8_t *data, size_t len, size_t step)
 }
 
 static void
+add_digest(struct strbuf *out, const struct pop3_session *s)
+{
+	char stamp[POP3_STAMP_MAX], digest[33];
+
+	REQUIRE(pop3_stamp(s, stamp) && sasl_apop_digest(stamp, "tanstaaf", digest) == 0);
+	strbuf_addstr(out, digest);
+}
+
+static void
 end_session(struct drive *d, unsigned mode, struct result *r)
 {
 	size_t len = d->said.len;
@@ -307,6 +362,13 @@ end_session(struct drive *d, unsigned mode, struct result *r)
 		d->want = pop3_session_ops.timed_out(d->session);
 	else if (d->want == SESSION_READ && (mode & END) == END_SHUTDOWN)
 		d->want = pop3_session_ops.shutdown(d->session);
+	if (d->want == SESSION_READ && (mode & END) == END_FAILED) {
+		d->out.failed = true;
+		drive_say(d, "\r\nNOOP\r\n");
+		REQUIRE(d->want == SESSION_DROP);
+		strbuf_clear(&d->said);
+		len = 0;
+	}
 	drive_read(d);
 	REQUIRE(d->said.len == len);
 	*r = (struct result){
@@ -321,29 +383,39 @@ end_session(struct drive *d, unsigned mode, struct result *r)
 static void
 run(const uint8_t *data, size_t size, unsigned mode, size_t step, struct result *r)
 {
-	struct model m = { .live = MESSAGES };
-	struct strbuf asked;
+	struct model m = { .live = 0 };
+	struct strbuf asked, flight;
 	struct drive d;
 
-	site.pop3d.config->pop3d.plaintext_auth =
-	    mode & NO_PLAINTEXT ? CONFIG_PLAINTEXT_NEVER : CONFIG_PLAINTEXT_ALWAYS;
-	drive_open(&d, &site, "203.0.113.9:4711");
+	site.pop3d.config->pop3d.plaintext_auth = mode & LOOPBACK       ? CONFIG_PLAINTEXT_LOOPBACK
+	                                          : mode & NO_PLAINTEXT ? CONFIG_PLAINTEXT_NEVER
+	                                                                : CONFIG_PLAINTEXT_ALWAYS;
+	drive_open(&d, &site,
+	    (mode & LOOPBACK) && !(mode & NO_PLAINTEXT) ? "127.0.0.1:4711" : "203.0.113.9:4711");
 	d.link.tls_available = !(mode & NO_TLS);
 	d.link.tls = mode & TLS;
 	drive_greet(&d);
 	if (mode & LOGGED_IN) {
 		drive_say(&d, "USER joe\r\nPASS secret\r\n");
 		m.logged_in = d.session->state == POP3_TRANSACTION;
+		m.live = m.total = m.logged_in ? MESSAGES : 0;
 	}
 	drive_forget(&d);
 	d.link.in_octets = 0;
 	strbuf_init(&asked, SIZE_MAX);
+	strbuf_init(&flight, SIZE_MAX);
 	while (size > 0 && !drive_closed(&d)) {
 		size_t len = flight_len(data, size);
 		bool tls = d.link.tls;
 
-		strbuf_add(&asked, data, len);
-		send_flight(&d, data, len, step);
+		strbuf_clear(&flight);
+		for (size_t i = 0; i < len; i++)
+			if (data[i] == 0xfd)
+				add_digest(&flight, d.session);
+			else
+				strbuf_addch(&flight, (char)data[i]);
+		strbuf_add(&asked, flight.buf, flight.len);
+		send_flight(&d, flight.buf, flight.len, step);
 		if (d.link.tls != tls) {
 			REQUIRE(d.link.in_octets <= asked.len);
 			asked.len = d.link.in_octets;
@@ -358,6 +430,7 @@ run(const uint8_t *data, size_t size, unsigned mode, size_t step, struct result 
 		check_dialogue(&m, &asked);
 	}
 	strbuf_release(&asked);
+	strbuf_release(&flight);
 	end_session(&d, mode, r);
 }
 
@@ -368,9 +441,8 @@ refill(void)
 	struct drive d;
 
 	if (++refills % REFILLS_MAX == 0) {
-		site_close(&site);
-		site_open(&site, true);
-		fill();
+		remove_site();
+		make_site();
 		return;
 	}
 	site.pop3d.config->pop3d.plaintext_auth = CONFIG_PLAINTEXT_ALWAYS;
@@ -395,6 +467,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size == 0)
 		return 0;
 	mode = data[0];
+	log_set_level(mode & LOG && logged++ < LOGGED_MAX ? LOG_LEVEL_DEBUG : LOG_LEVEL_ERROR);
 	run(data + 1, size - 1, mode, SIZE_MAX / 2, &whole);
 	REQUIRE(site_count(&site, JOE) == MESSAGES - whole.removed);
 	if (whole.removed > 0) {
