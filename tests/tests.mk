@@ -65,6 +65,12 @@ $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/fuzz/obj/tests/fuzz/%.o: WARN += -Wno-missi
 fuzzers: $(FUZZERS)
 fuzz: $(FUZZERS)
 	$(Q)sh tests/fuzz/run.sh $(BUILD)/fuzz $(FUZZ_SECONDS) $(FUZZ_NAMES)
+# The branches that seeds and grown inputs reach, in a build of its own by clang.
+.PHONY: fuzz-coverage
+fuzz-coverage:
+	$(Q)$(MAKE) -s BUILD=$(BUILD)/coverage CC=clang CFLAGS="-O1 -g -fprofile-instr-generate -fcoverage-mapping" LDFLAGS=-fprofile-instr-generate \
+	    $(FUZZ_NAMES:%=$(BUILD)/coverage/tests/fuzz/replay_%)
+	$(Q)sh tests/fuzz/coverage.sh $(BUILD)/coverage/tests/fuzz $(BUILD)/fuzz/corpus $(FUZZ_NAMES)
 # Each kept bug, put into a copy of the tree, is found by its fuzzer.
 fuzz-bugs:
 	$(Q)sh tests/fuzz/bugs.sh $(BUILD)/fuzz-bugs $(FUZZ_SECONDS)
