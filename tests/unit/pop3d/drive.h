@@ -49,6 +49,7 @@ struct drive {
 	bool woken;
 	bool holding;           /* nothing is taken from the queue: a client that does not read */
 	uint64_t most;          /* octets that were ever in the queue */
+	unsigned waits;         /* for jobs and timers so far */
 };
 
 /* --- the site -------------------------------------------------------------- */
@@ -126,7 +127,7 @@ site_configure(struct site *site, const char *pop3d_keys)
 
 /* joe, ann and the disabled gone; with `apop`, apop@example.test, who has a secret, too. */
 static inline void
-site_open(struct site *site, bool apop)
+site_open_where(struct site *site, bool apop, bool on_disk)
 {
 	struct strbuf err;
 	struct spool *admin;
@@ -135,7 +136,7 @@ site_open(struct site *site, bool apop)
 	memset(site, 0, sizeof(*site));
 	strbuf_init(&err, 1000);
 	snprintf(site->dir, sizeof(site->dir), "%s/pop3d-test-XXXXXX",
-	    access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+	    !on_disk && access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
 	if (mkdtemp(site->dir) == NULL)
 		site_die(site->dir, "cannot be made");
 	snprintf(site->spool_dir, sizeof(site->spool_dir), "%s/spool", site->dir);
@@ -164,6 +165,12 @@ site_open(struct site *site, bool apop)
 	    site->pop3d.peers == NULL)
 		site_die("site", "out of memory");
 	site_configure(site, "plaintext_auth = always\nlock_wait = 0s");
+}
+
+static inline void
+site_open(struct site *site, bool apop)
+{
+	site_open_where(site, apop, false);
 }
 
 static inline void
@@ -338,6 +345,7 @@ drive_wait(struct drive *d)
 		loop_turn(d->site->loop, 100);
 	assert(d->woken);
 	d->woken = false;
+	d->waits++;
 }
 
 static inline void

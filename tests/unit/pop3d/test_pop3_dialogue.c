@@ -126,6 +126,8 @@ static const struct row transaction[] = {
 	{ "LIST of one", "LIST 2\r\n", "+OK 2 105\r\n" },
 	{ "UIDL", "UIDL\r\n", "+OK 3 messages\r\n1 *\r\n2 *\r\n3 *\r\n.\r\n" },
 	{ "UIDL of one", "UIDL 3\r\n", "+OK 3 *\r\n" },
+	{ "listings of nothing", "DELE 1\r\nDELE 2\r\nDELE 3\r\nLIST\r\nUIDL\r\nSTAT\r\n",
+	    MARKED MARKED MARKED "+OK 0 messages\r\n.\r\n+OK 0 messages\r\n.\r\n+OK 0 0\r\n" },
 	{ "NOOP", "NOOP\r\n", "+OK\r\n" },
 	{ "RETR", "RETR 1\r\n", "+OK 93 octets\r\n" PREFIX ONE ".\r\n" },
 	{ "RETR stuffs", "RETR 2\r\n", "+OK 105 octets\r\n" PREFIX TWO_STUFFED ".\r\n" },

@@ -1,6 +1,8 @@
 /* Who gets in: greeting and stamp, credentials, plaintext and TLS, the lock. */
 #include <check.h>
+#include <fcntl.h>
 
+#include "common/spool/lock.h"
 #include "mail/sasl.h"
 #include "tests/unit/pop3d/drive.h"
 
@@ -389,6 +391,66 @@ START_TEST(gone_while_waiting_for_the_lock)
 }
 END_TEST
 
+/* --- a spool that is not ready --------------------------------------------- */
+
+/* Holds the byte that whoever recovers holds; closing the descriptor ends it. */
+static int
+hold_recovery(void)
+{
+	struct flock byte = { .l_type = F_WRLCK, .l_start = LOCK_RECOVERY, .l_len = 1 };
+	char path[128];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/locks/roles", site.spool_dir);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(fcntl(fd, F_OFD_SETLKW, &byte), 0);
+	return fd;
+}
+
+/* Until the spool is recovered nobody is told that there is no mail, nor that a password is
+ * wrong. */
+START_TEST(spool_that_is_being_recovered)
+{
+	const struct spool_options options = { .dir = site.spool_dir, .role = SPOOL_POP3D };
+	struct strbuf err;
+	struct drive d;
+	size_t used;
+	int fd;
+
+	strbuf_init(&err, 1000);
+	spool_close(&site.pop3d.spool);
+	fd = hold_recovery();
+	ck_assert_int_eq(spool_open(&options, &site.pop3d.spool, &err), SPOOL_OK);
+	ck_assert(!spool_ready(site.pop3d.spool));
+	drive_start(&d, &site);
+	drive_say(&d,
+	    "USER joe\r\nPASS secret\r\nUSER joe\r\nPASS wrong\r\nAUTH PLAIN AGpvZQBzZWNyZXQ=\r\n"
+	    "STAT\r\n");
+	ck_assert_str_eq(d.said.buf, "+OK send PASS\r\n-ERR [SYS/TEMP] try again later\r\n"
+				     "+OK send PASS\r\n-ERR [SYS/TEMP] try again later\r\n"
+				     "-ERR [SYS/TEMP] try again later\r\n-ERR log in first\r\n");
+	drive_free(&d, SESSION_END_PEER);
+
+	/* A short one is waited for. */
+	site_configure(&site, "plaintext_auth = always\nlock_wait = 30s");
+	drive_start(&d, &site);
+	d.pending = mem_must_dup("USER joe\r\nPASS secret\r\n");
+	d.npending = strlen(d.pending);
+	drive_input(&d);
+	ck_assert_int_eq(d.want, SESSION_WAIT);
+	close(fd);
+	while (d.want == SESSION_WAIT) {
+		drive_wait(&d);
+		d.want = pop3_session_ops.input(d.session, NULL, 0, &used);
+	}
+	drive_read(&d);
+	ck_assert_str_eq(d.said.buf, "+OK send PASS\r\n+OK 0 messages (0 octets)\r\n");
+	drive_free(&d, SESSION_END_PEER);
+	strbuf_release(&err);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -409,6 +471,7 @@ main(void)
 	tcase_add_test(tc, one_session_at_a_time);
 	tcase_add_test(tc, lock_is_waited_for);
 	tcase_add_test(tc, gone_while_waiting_for_the_lock);
+	tcase_add_test(tc, spool_that_is_being_recovered);
 	suite_add_tcase(suite, tc);
 	tcase_set_timeout(apops, 60);
 	tcase_add_checked_fixture(apops, open_apop_site, close_site);

@@ -2,7 +2,9 @@
 #include <check.h>
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 
 #include "tests/unit/pop3d/drive.h"
 
@@ -257,8 +259,6 @@ START_TEST(top_of_a_long_message)
 }
 END_TEST
 
-/* --- damage ---------------------------------------------------------------- */
-
 /* The segments' files, as the spool has them; the largest comes back opened. */
 static int
 open_largest_segment(void)
@@ -291,6 +291,51 @@ open_largest_segment(void)
 	closedir(list);
 	return found;
 }
+
+static bool
+is_tmpfs(int fd)
+{
+	struct statfs fs;
+
+	return fstatfs(fd, &fs) == 0 && fs.f_type == TMPFS_MAGIC;
+}
+
+/* What has left the page cache is read by a job first, a window at a time. */
+START_TEST(cold_message)
+{
+	size_t len;
+	char *message = make_message(1000000, 70, &len);
+	struct drive d;
+	unsigned before;
+	int fd;
+
+	site_close(&site);
+	site_open_where(&site, false, true);
+	site_deliver(&site, JOE, message, len, 1);
+	drive_login(&d, &site);
+	drive_say(&d, "RETR 1\r\n");
+	drive_forget(&d);
+	fd = open_largest_segment();
+	ck_assert_int_eq(fdatasync(fd), 0);
+	ck_assert_int_eq(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED), 0);
+	before = d.waits;
+	drive_say(&d, "RETR 1\r\n");
+	check_message(&d.said, message, len);
+	/* One for the header, and one for each window that the kernel did not bring along. */
+	if (!is_tmpfs(fd))
+		ck_assert_uint_ge(d.waits - before, 2);
+	before = d.waits;
+	drive_forget(&d);
+	drive_say(&d, "RETR 1\r\n");
+	check_message(&d.said, message, len);
+	ck_assert_uint_eq(d.waits, before);
+	close(fd);
+	drive_free(&d, SESSION_END_PEER);
+	free(message);
+}
+END_TEST
+
+/* --- damage ---------------------------------------------------------------- */
 
 /* RFC 3206 4: one reply, and the other messages are served. */
 START_TEST(damaged_message)
@@ -359,6 +404,7 @@ main(void)
 	tcase_add_test(tc, slow_client);
 	tcase_add_test(tc, long_listings);
 	tcase_add_test(tc, top_of_a_long_message);
+	tcase_add_test(tc, cold_message);
 	tcase_add_test(tc, damaged_message);
 	tcase_add_test(tc, damage_in_the_middle);
 	suite_add_tcase(suite, tc);

@@ -1,5 +1,7 @@
 /* UPDATE: what is removed, when, and above all when nothing is (RFC 1939 6). */
 #include <check.h>
+#include <signal.h>
+#include <sys/resource.h>
 
 #include "tests/unit/pop3d/drive.h"
 
@@ -210,6 +212,37 @@ START_TEST(mail_that_comes_meanwhile)
 }
 END_TEST
 
+/* RFC 1939 6: when nothing could be removed, the client is told so, and nothing is.  Where
+ * not even that can be made sure, nothing is said. */
+START_TEST(update_that_fails)
+{
+	struct rlimit limit, none;
+	struct drive d;
+
+	signal(SIGXFSZ, SIG_IGN);
+	ck_assert_int_eq(getrlimit(RLIMIT_FSIZE, &limit), 0);
+	drive_login(&d, &site);
+	/* No file may be written to from now on, so that what COMMIT did is not known. */
+	none = limit;
+	none.rlim_cur = 0;
+	ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &none), 0);
+	drive_say(&d, "DELE 1\r\nDELE 2\r\nQUIT\r\n");
+	ck_assert_str_eq(d.said.buf, MARKED MARKED);
+	ck_assert_int_eq(d.want, SESSION_DROP);
+	drive_free(&d, SESSION_END_SELF);
+
+	/* Now it is known beforehand that nothing can be written. */
+	drive_login(&d, &site);
+	drive_say(&d, "DELE 1\r\nDELE 2\r\nQUIT\r\n");
+	ck_assert_str_eq(
+	    d.said.buf, MARKED MARKED "-ERR [SYS/TEMP] nothing was removed, try again later\r\n");
+	ck_assert_int_eq(d.want, SESSION_CLOSE);
+	drive_free(&d, SESSION_END_SELF);
+	ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+	check_nothing_marked(3);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -228,6 +261,7 @@ main(void)
 	tcase_add_test(tc, client_gone_behind_quit);
 	tcase_add_test(tc, client_gone_before_its_message);
 	tcase_add_test(tc, mail_that_comes_meanwhile);
+	tcase_add_test(tc, update_that_fails);
 	suite_add_tcase(suite, tc);
 	sr = srunner_create(suite);
 	srunner_run_all(sr, CK_NORMAL);
