@@ -25,13 +25,15 @@ find_mailbox(struct admin *a, const char *operand, uint64_t *mailbox_r)
 {
 	struct address address;
 	struct account_user user;
+	enum spool_status st;
 	int code = admin_address(operand, false, &address);
 
-	if (code == EX_OK)
-		code = admin_result(account_user_find(a->spool, &address, &user), operand);
-	if (code == EX_OK)
+	if (code != EX_OK)
+		return code;
+	st = account_user_find(a->spool, &address, &user);
+	if (st == SPOOL_OK)
 		*mailbox_r = user.mailbox;
-	return code;
+	return admin_result(st, operand);
 }
 
 /* The loaded maildrop of an address, with its lock or without. */

@@ -1,16 +1,11 @@
 /* account: domains, mailboxes and aliases, made, shown, changed and removed. */
-#include <check.h>
-#include <stdio.h>
-#include <string.h>
+#include "delivery_test.h"
 
 #include "base/clock.h"
 #include "base/num.h"
-#include "base/strbuf.h"
 #include "common/spool/secrets.h"
-#include "common/spool/spool_internal.h"
 #include "spool/account.h"
 #include "spool/maildrop.h"
-#include "spool_test.h"
 
 #define COUNT(array) ((int)(sizeof(array) / sizeof((array)[0])))
 
@@ -329,6 +324,51 @@ START_TEST(removed_users_take_their_aliases_along)
 }
 END_TEST
 
+START_TEST(removed_users_mail_goes_along)
+{
+	struct spool *spool = spool_test_open(SPOOL_ADMIN);
+	struct address joe = spool_test_address("joe@a.test");
+	struct account_user user;
+
+	ck_assert_int_eq(add(spool, "joe@a.test"), SPOOL_OK);
+	ck_assert_int_eq(add(spool, "ann@a.test"), SPOOL_OK);
+	ck_assert_int_eq(test_deliver(spool, 0, 300, 1, 2, NULL), SPOOL_OK);
+	ck_assert_int_eq(test_deliver(spool, 1, 300, 1, 1, NULL), SPOOL_OK);
+	ck_assert_int_eq(test_deliver(spool, 2, 300, 2, 2, NULL), SPOOL_OK);
+	ck_assert_int_eq(account_user_find(spool, &joe, &user), SPOOL_OK);
+	ck_assert_uint_eq(user.mailbox, 1);
+	ck_assert_uint_eq(user.messages, 2);
+	ck_assert_uint_gt(user.used, 600);
+	ck_assert_uint_gt(user.last_delivery_s, 0);
+	ck_assert_int_eq(remove_user(spool, "joe@a.test"), SPOOL_OK);
+	test_invariants(spool);
+	ck_assert_int_eq(test_number(spool, "SELECT count(*) FROM entry WHERE mailbox = 1"), 0);
+	ck_assert_int_eq(test_number(spool, "SELECT count(*) FROM garbage"), 1);
+	ck_assert_uint_eq(test_copies(spool, 2, 0), 1);
+	ck_assert_uint_eq(test_copies(spool, 2, 2), 1);
+	spool_close(&spool);
+}
+END_TEST
+
+/* Made secrets first, removed index first. */
+START_TEST(no_mailbox_without_a_secret)
+{
+	struct spool *spool = spool_test_open(SPOOL_ADMIN);
+	struct index_conn *c;
+
+	ck_assert_int_eq(add(spool, "joe@a.test"), SPOOL_OK);
+	ck_assert_int_eq(index_write_begin(spool, INDEX_SECRETS, "test", &c), SPOOL_OK);
+	ck_assert_int_eq(
+	    sqlite3_exec(index_db(c), "DROP TABLE secret", NULL, NULL, NULL), SQLITE_OK);
+	ck_assert_int_eq(index_write_commit(spool, &c, true), SPOOL_OK);
+	ck_assert_int_eq(add(spool, "ann@b.test"), SPOOL_IO);
+	assert_all(spool, "a.test 1\njoe@a.test\n");
+	ck_assert_int_eq(remove_user(spool, "joe@a.test"), SPOOL_IO);
+	assert_all(spool, "a.test 0\n");
+	spool_close(&spool);
+}
+END_TEST
+
 START_TEST(aliases)
 {
 	struct spool *spool = spool_test_open(SPOOL_ADMIN);
@@ -473,6 +513,8 @@ main(void)
 	tcase_add_test(tc, users);
 	tcase_add_loop_test(tc, renamed, 0, COUNT(renames));
 	tcase_add_test(tc, removed_users_take_their_aliases_along);
+	tcase_add_test(tc, removed_users_mail_goes_along);
+	tcase_add_test(tc, no_mailbox_without_a_secret);
 	tcase_add_test(tc, aliases);
 	tcase_add_test(tc, a_list_ends_when_nobody_wants_more);
 	tcase_add_test(tc, left_secret_is_nobodys);

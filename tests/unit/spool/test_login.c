@@ -160,21 +160,6 @@ START_TEST(changes_are_true_at_once)
 }
 END_TEST
 
-START_TEST(missing_secret_is_no_denial)
-{
-	struct spool *spool = spool_test_open(SPOOL_ADMIN);
-	struct account_login login;
-
-	add(spool, "joe@example.test", "secret", false);
-	ck_assert_int_eq(check(spool, "joe", "secret", &login), SPOOL_OK);
-	ck_assert_int_eq(secrets_remove(spool, login.mailbox), SPOOL_OK);
-	ck_assert_int_eq(check(spool, "joe", "secret", &login), SPOOL_IO);
-	ck_assert_int_eq(check(spool, "joe", "wrong", &login), SPOOL_IO);
-	ck_assert_int_eq(check(spool, "ann", "secret", &login), SPOOL_DENIED);
-	spool_close(&spool);
-}
-END_TEST
-
 static const char stamp[] = "<1896.697170952@dbc.mtview.ca.us>";
 
 static enum spool_status
@@ -186,6 +171,22 @@ check_apop(struct spool *spool, const char *name, const char *secret)
 	ck_assert_int_eq(sasl_apop_digest(stamp, secret, digest), 0);
 	return account_check_apop(spool, &policy, name, strlen(name), stamp, digest, &login);
 }
+
+START_TEST(missing_secret_is_no_denial)
+{
+	struct spool *spool = spool_test_open(SPOOL_ADMIN);
+	struct account_login login;
+
+	add(spool, "joe@example.test", "secret", false);
+	ck_assert_int_eq(check(spool, "joe", "secret", &login), SPOOL_OK);
+	ck_assert_int_eq(secrets_remove(spool, login.mailbox), SPOOL_OK);
+	ck_assert_int_eq(check(spool, "joe", "secret", &login), SPOOL_IO);
+	ck_assert_int_eq(check(spool, "joe", "wrong", &login), SPOOL_IO);
+	ck_assert_int_eq(check_apop(spool, "joe", "secret"), SPOOL_IO);
+	ck_assert_int_eq(check(spool, "ann", "secret", &login), SPOOL_DENIED);
+	spool_close(&spool);
+}
+END_TEST
 
 START_TEST(apop)
 {

