@@ -111,6 +111,8 @@ smtpd_configure(
 	if (d->first == NULL)
 		d->first = config_ref(c);
 	log_set_level(c->site.log_level);
+	if (d->spool != NULL)
+		spool_set_reserve(d->spool, c->spool.reserve);
 
 	pthread_mutex_lock(&d->lock);
 	struct config *old = d->config;

@@ -78,7 +78,12 @@ spool_failed(const char *event, const char *what, int errnum)
 		st = SPOOL_NO_SPACE;
 		advice = "make room on the spool's file system";
 	} else if (errnum == EMFILE || errnum == ENFILE) {
+		/* It passes; a client must not hear that its mail is damaged. */
+		st = SPOOL_NO_MEMORY;
 		advice = "raise the limit of open files";
+	} else if (errnum == ENOMEM) {
+		st = SPOOL_NO_MEMORY;
+		advice = "give the process more memory";
 	} else if (errnum == EACCES || errnum == EPERM) {
 		advice = "the spool and all in it must belong to the account of the daemons";
 	}
@@ -340,4 +345,13 @@ spool_may_deliver(struct spool *sp)
 	low = sp->space_low;
 	pthread_mutex_unlock(&sp->space_mutex);
 	return low ? SPOOL_NO_SPACE : SPOOL_OK;
+}
+
+void
+spool_set_reserve(struct spool *sp, uint64_t octets)
+{
+	pthread_mutex_lock(&sp->space_mutex);
+	sp->reserve = octets;
+	sp->space_asked_ms = 0;
+	pthread_mutex_unlock(&sp->space_mutex);
 }

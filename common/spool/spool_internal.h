@@ -22,7 +22,6 @@ struct password_cache;
 struct spool {
 	char *dir;                      /* owned */
 	enum spool_role role;
-	uint64_t reserve;
 	uint64_t segment_max;
 	const struct disk_ops *disk;    /* shared, immutable */
 
@@ -43,7 +42,8 @@ struct spool {
 	atomic_bool ready;
 	atomic_size_t delivery_memory;  /* octets that all deliveries hold */
 
-	pthread_mutex_t space_mutex;    /* guards space_* */
+	pthread_mutex_t space_mutex;    /* guards these */
+	uint64_t reserve;
 	uint64_t space_asked_ms;        /* monotonic; 0: never */
 	bool space_low;
 };

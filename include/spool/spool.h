@@ -91,6 +91,9 @@ enum spool_status spool_wait_ready(struct spool *);
  * system once a second at most. */
 enum spool_status spool_may_deliver(struct spool *);
 
+/* Another `reserve` from now on.  Any thread. */
+void spool_set_reserve(struct spool *, uint64_t octets);
+
 /* One turn of upkeep, now, in the caller's thread: checkpoint, holes for dead records,
  * dead segments unlinked.  The janitor does this by itself; pop-admin and tests call it. */
 enum spool_status spool_upkeep(struct spool *);
