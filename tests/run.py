@@ -25,8 +25,8 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 SLOW = float(os.environ.get("TEST_SLOW", "1"))
 CHECK = re.compile(r"^\d+%: Checks: (\d+), Failures: (\d+), Errors: (\d+)", re.M)
-REPORT = re.compile(r"(ERROR|WARNING|SUMMARY): (Address|Thread|Leak|Memory|UndefinedBehavior)"
-                    r"Sanitizer|runtime error:")
+REPORT = re.compile(r"(ERROR|SUMMARY): (Address|Thread|Leak|Memory|UndefinedBehavior)Sanitizer|"
+                    r"WARNING: ThreadSanitizer|runtime error:")
 
 
 class Test:

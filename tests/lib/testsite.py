@@ -23,8 +23,8 @@ HOSTNAME = "mail.example.test"
 PASSWORD = "secret"
 USERS = ("joe@example.test", "ann@example.test")
 
-REPORT = re.compile(r"(ERROR|WARNING|SUMMARY): (Address|Thread|Leak|Memory|UndefinedBehavior)"
-                    r"Sanitizer|runtime error:|^Assertion |: Assertion `", re.M)
+REPORT = re.compile(r"(ERROR|SUMMARY): (Address|Thread|Leak|Memory|UndefinedBehavior)Sanitizer|"
+                    r"WARNING: ThreadSanitizer|runtime error:|^Assertion |: Assertion `", re.M)
 
 # Slow builds wait longer: the Makefile sets this for each SAN.
 SLOW = float(os.environ.get("TEST_SLOW", "1"))
