@@ -82,8 +82,8 @@ int admin_result(enum spool_status, const char *what);
 /* Says what was done, unless --json asked for silence. */
 void admin_say(const struct admin *, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/* A full address; with `catch_all` "@domain" too.  0, or the exit code after saying what is
- * wrong. */
+/* A full address; with `catch_all` "@domain" too.  0, or the exit code after saying
+ * what is wrong. */
 int admin_address(const char *text, bool catch_all, struct address *address_r);
 
 struct output;

@@ -13,8 +13,8 @@
 int prompt_password(struct strbuf *password);
 void prompt_wipe(struct strbuf *password);
 
-/* True when the answer at the terminal is yes, when standard input is no terminal, or when
- * `yes` says so beforehand. */
+/* True when the answer at the terminal is yes, when standard input is no terminal, or
+ * when `yes` says so beforehand. */
 bool prompt_confirm(bool yes, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

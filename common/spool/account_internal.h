@@ -14,9 +14,10 @@
 #include "index.h"
 #include "spool/account.h"
 
-/* The statement for `sql` with its parameters bound in order.  `types` has a letter for each: 'u' a
- * uint64_t, 't' a text, which must live until the statement has been stepped, 'n' NULL (no
- * argument).  NULL when it cannot be had; then it was logged, and the status is SPOOL_IO. */
+/* The statement for `sql` with its parameters bound in order.  `types` has a letter
+ * for each: 'u' a uint64_t, 't' a text, which must live until the statement has been
+ * stepped, 'n' NULL (no argument).  NULL when it cannot be had; then it was logged,
+ * and the status is SPOOL_IO. */
 sqlite3_stmt *account_query(struct index_conn *c, const char *sql, const char *types, ...);
 /* The same for one that returns no row, run at once. */
 enum spool_status account_run(struct index_conn *c, const char *sql, const char *types, ...);
@@ -39,30 +40,31 @@ struct account_mailbox {
 	char address[ACCOUNT_ADDRESS_MAX];
 };
 
-/* The mailbox of this name; `local` is `len` octets of an unquoted local-part, in any case.
- * SPOOL_NO_MAILBOX. */
+/* The mailbox of this name; `local` is `len` octets of an unquoted local-part, in any
+ * case. SPOOL_NO_MAILBOX. */
 enum spool_status account_find_mailbox(struct index_conn *c, uint64_t domain, const char *local,
     size_t len, struct account_mailbox *m_r);
 /* The same for an alias; no octets are the catch-all.  SPOOL_NO_ALIAS. */
 enum spool_status account_find_alias(
     struct index_conn *c, uint64_t domain, const char *local, size_t len, uint64_t *id_r);
 
-/* The domain's id; it is made when it is new.  SPOOL_BAD_ADDRESS when this is no domain name. */
+/* The domain's id; it is made when it is new.  SPOOL_BAD_ADDRESS when this is no
+ * domain name. */
 enum spool_status account_need_domain(struct index_conn *c, const char *name, uint64_t *id_r);
 
-/* No alias leads to this mailbox any more; no alias of this domain leads anywhere any more.
- * account_sweep_aliases() must follow. */
+/* No alias leads to this mailbox any more; no alias of this domain leads anywhere any
+ * more. account_sweep_aliases() must follow. */
 enum spool_status account_forget_mailbox(struct index_conn *c, uint64_t mailbox);
 enum spool_status account_empty_aliases(struct index_conn *c, uint64_t domain);
-/* Removes the aliases that lead nowhere, and then those that led only to them.  Their addresses
- * are added to `gone`, a NUL behind each; account_log_gone() logs them once the writer's lock
- * has been given back. */
+/* Removes the aliases that lead nowhere, and then those that led only to them.  Their
+ * addresses are added to `gone`, a NUL behind each; account_log_gone() logs them once
+ * the writer's lock has been given back. */
 enum spool_status account_sweep_aliases(struct index_conn *c, struct strbuf *gone);
 void account_log_gone(const struct strbuf *gone);
 #define ACCOUNT_GONE_MAX (16u * 1024 * 1024)
 
-/* Ends the write transaction on *c: commits durably when `st` is SPOOL_OK, else takes all back
- * and returns `st`. */
+/* Ends the write transaction on *c: commits durably when `st` is SPOOL_OK, else takes
+ * all back and returns `st`. */
 enum spool_status account_end(struct spool *, struct index_conn **c, enum spool_status st);
 
 #endif

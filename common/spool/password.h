@@ -25,10 +25,10 @@ bool password_acceptable(const void *password, size_t len);
 enum spool_status password_hash(const void *password, size_t len, char hash_r[PASSWORD_HASH_MAX]);
 
 /*
- * Passwords that were right lately, by a keyed digest (HMAC-SHA256) over mailbox, stored hash and
- * password.  The key is random and never leaves the process.  At most
- * PASSWORD_CACHE_ENTRIES, none longer than PASSWORD_CACHE_MS behind the last time that it was
- * hashed and found right.
+ * Passwords that were right lately, by a keyed digest (HMAC-SHA256) over mailbox,
+ * stored hash and password.  The key is random and never leaves the process.  At most
+ * PASSWORD_CACHE_ENTRIES, none longer than PASSWORD_CACHE_MS behind the last time that
+ * it was hashed and found right.
  */
 struct password_cache;
 
@@ -39,9 +39,9 @@ struct password_cache;
 struct password_cache *password_cache_new(void);
 void password_cache_free(struct password_cache **);
 
-/* Whether the password is the one that was hashed.  `hash` is NULL where nobody has that name:
- * SPOOL_DENIED, after the same work.  SPOOL_OK, SPOOL_DENIED, SPOOL_NO_MEMORY; SPOOL_IO when
- * libcrypt cannot read the hash, which was logged. */
+/* Whether the password is the one that was hashed.  `hash` is NULL where nobody has
+ * that name: SPOOL_DENIED, after the same work.  SPOOL_OK, SPOOL_DENIED,
+ * SPOOL_NO_MEMORY; SPOOL_IO when libcrypt cannot read the hash, which was logged. */
 enum spool_status password_check(struct password_cache *, uint64_t mailbox, const char *hash,
     const void *password, size_t len);
 

@@ -25,8 +25,8 @@ struct secret {
 /* `mailbox` 0 is nobody's, and costs the same.  The caller wipes *s_r. */
 enum spool_status secrets_read(struct spool *, uint64_t mailbox, struct secret *s_r);
 
-/* Sets a new mailbox's secret in the place of any that is left from a mailbox that was never made.
- * `recoverable` may be NULL. */
+/* Sets a new mailbox's secret in the place of any that is left from a mailbox that
+ * was never made. `recoverable` may be NULL. */
 enum spool_status secrets_create(struct spool *, uint64_t mailbox, const char *hash,
     const char *recoverable);
 /* `text` is kept where a recoverable secret was. */

@@ -48,15 +48,16 @@ struct account_targets {
 
 #define ACCOUNT_TARGETS_MAX 10000u
 
-/* Which mailboxes mail to `rcpt` reaches, each once: a mailbox or alias as written; the
- * same without +tag; for postmaster and abuse the policy's postmaster; the domain's
- * catch-all.  An empty domain is <postmaster> (RFC 5321 4.5.1).  An alias leads on
- * through aliases; disabled mailboxes are passed over.
+/* Which mailboxes mail to `rcpt` reaches, each once: a mailbox or alias as written;
+ * the same without +tag; for postmaster and abuse the policy's postmaster; the
+ * domain's catch-all.  An empty domain is <postmaster> (RFC 5321 4.5.1).  An alias
+ * leads on through aliases; disabled mailboxes are passed over.
  *
- * Blocks for a few indexed look-ups in one read transaction.  *targets_r is initialised
- * here and empty but for SPOOL_OK.  SPOOL_NO_DOMAIN, SPOOL_NO_MAILBOX, SPOOL_DISABLED (none
- * of the mailboxes is enabled), SPOOL_TOO_MANY beyond ACCOUNT_TARGETS_MAX,
- * SPOOL_NO_POSTMASTER where the policy's postmaster leads nowhere yet. */
+ * Blocks for a few indexed look-ups in one read transaction.  *targets_r is
+ * initialised here and empty but for SPOOL_OK.  SPOOL_NO_DOMAIN, SPOOL_NO_MAILBOX,
+ * SPOOL_DISABLED (none of the mailboxes is enabled), SPOOL_TOO_MANY beyond
+ * ACCOUNT_TARGETS_MAX, SPOOL_NO_POSTMASTER where the policy's postmaster leads
+ * nowhere yet. */
 enum spool_status account_resolve(struct spool *, const struct address *rcpt,
     const struct account_policy *, struct account_targets *targets_r);
 void account_targets_release(struct account_targets *);
@@ -103,8 +104,9 @@ struct account_domain {
 enum spool_status account_domain_add(struct spool *, const char *name);
 /* SPOOL_NO_DOMAIN; SPOOL_IN_USE with users; its aliases go with it. */
 enum spool_status account_domain_remove(struct spool *, const char *name);
-/* In order of name.  `each` returns 0, or anything else to end the walk.  It runs inside a read
- * transaction and must wait for nobody.  This is so for every list of this floor. */
+/* In order of name.  `each` returns 0, or anything else to end the walk.  It runs
+ * inside a read transaction and must wait for nobody.  This is so for every list of
+ * this floor. */
 enum spool_status account_domain_list(struct spool *,
     int (*each)(void *arg, const struct account_domain *), void *arg);
 
@@ -126,7 +128,8 @@ struct account_user {
  * SPOOL_BAD_PASSWORD.  `keep_secret` also keeps what APOP needs, in recoverable form. */
 enum spool_status account_user_add(struct spool *, const struct address *, const void *password,
     size_t password_len, bool keep_secret);
-/* The functions below find the mailbox as written: SPOOL_NO_MAILBOX, also for an alias. */
+/* The functions below find the mailbox as written: SPOOL_NO_MAILBOX, also for an
+ * alias. */
 enum spool_status account_user_find(struct spool *, const struct address *,
     struct account_user *user_r);
 /* In order of domain, then local-part. */
@@ -145,15 +148,16 @@ enum spool_status account_user_rename(struct spool *, const struct address *,
     const struct address *new_address);
 
 /* `address` with an empty local is the domain's catch-all.  Adds to the targets that
- * exist; one that is there already is no failure.  n > 0; all of them or none: where a target is at
- * fault, *bad_r is its place (`bad_r` may be NULL).  SPOOL_NOT_LOCAL for a target that is
- * neither mailbox nor alias here, SPOOL_NO_DOMAIN for a foreign alias address, SPOOL_EXISTS
- * when the address is a mailbox. */
+ * exist; one that is there already is no failure.  n > 0; all of them or none: where
+ * a target is at fault, *bad_r is its place (`bad_r` may be NULL).  SPOOL_NOT_LOCAL
+ * for a target that is neither mailbox nor alias here, SPOOL_NO_DOMAIN for a foreign
+ * alias address, SPOOL_EXISTS when the address is a mailbox. */
 enum spool_status account_alias_add(struct spool *, const struct address *,
     const struct address *targets, size_t n, size_t *bad_r);
-/* Removes targets, all or none, or with n == 0 the alias; the last target takes the alias with
- * it, and so it goes with the aliases that led to that one.  SPOOL_NO_ALIAS; with *bad_r < n,
- * the alias is there but does not lead to that target. */
+/* Removes targets, all or none, or with n == 0 the alias; the last target takes the
+ * alias with it, and so it goes with the aliases that led to that one.
+ * SPOOL_NO_ALIAS; with *bad_r < n, the alias is there but does not lead to that
+ * target. */
 enum spool_status account_alias_remove(struct spool *, const struct address *,
     const struct address *targets, size_t n, size_t *bad_r);
 

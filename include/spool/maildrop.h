@@ -36,8 +36,9 @@ enum spool_status maildrop_lock(struct spool *, uint64_t mailbox, const char *wh
 /* Takes no lock: for looking only, never for maildrop_update().  A message may be gone by
  * the time that it is opened, and by the time that it has been read. */
 enum spool_status maildrop_view(struct spool *, uint64_t mailbox, struct maildrop **md_r);
-/* Reads the list, once.  Blocks.  SPOOL_NO_MAILBOX when it was removed meanwhile, SPOOL_IO also
- * when the index is damaged.  A failure is never to be shown as an empty maildrop. */
+/* Reads the list, once.  Blocks.  SPOOL_NO_MAILBOX when it was removed meanwhile,
+ * SPOOL_IO also when the index is damaged.  A failure is never to be shown as an
+ * empty maildrop. */
 enum spool_status maildrop_load(struct maildrop *);
 /* Gives the lock back; NULL is harmless. */
 void maildrop_close(struct maildrop **);
@@ -55,14 +56,15 @@ void maildrop_unmark_all(struct maildrop *);
 size_t maildrop_live_count(const struct maildrop *);
 uint64_t maildrop_live_octets(const struct maildrop *);
 
-/* Removes what is marked, all or none, in one transaction that is on disk when this returns
- * SPOOL_OK.  After any other outcome but SPOOL_UNKNOWN nothing is removed.  Blocks.  The lock
- * is still held afterwards. */
+/* Removes what is marked, all or none, in one transaction that is on disk when this
+ * returns SPOOL_OK.  After any other outcome but SPOOL_UNKNOWN nothing is removed.
+ * Blocks.  The lock is still held afterwards. */
 enum spool_status maildrop_update(struct maildrop *);
 
 /*
- * A message opened for reading.  What is sent is `prefix`, then `wire_len` octets of `fd`
- * from `wire_offset`, which end in CRLF.CRLF.  It may outlive the maildrop, not the spool.
+ * A message opened for reading.  What is sent is `prefix`, then `wire_len` octets of
+ * `fd` from `wire_offset`, which end in CRLF.CRLF.  It may outlive the maildrop, not the
+ * spool.
  */
 struct maildrop_message {
 	int fd;                         /* borrowed from the spool's cache */
@@ -74,22 +76,23 @@ struct maildrop_message {
 	size_t prefix_len;
 };
 
-/* Verifies the record's header and takes the envelope out of it.  With `may_block` false it
- * returns SPOOL_WOULD_BLOCK rather than wait for the disk.  SPOOL_DAMAGED when the record is not
- * what the list says. */
+/* Verifies the record's header and takes the envelope out of it.  With `may_block`
+ * false it returns SPOOL_WOULD_BLOCK rather than wait for the disk.  SPOOL_DAMAGED
+ * when the record is not what the list says. */
 enum spool_status maildrop_open_message(struct maildrop *, size_t i, bool may_block,
     struct maildrop_message **m_r);
-/* How many wire octets TOP with `lines` lines of the body sends (RFC 1939 7), without the final
- * ".CRLF"; the whole message when it has fewer lines.  Blocks.  SPOOL_IO, SPOOL_DAMAGED. */
+/* How many wire octets TOP with `lines` lines of the body sends (RFC 1939 7), without
+ * the final ".CRLF"; the whole message when it has fewer lines.  Blocks.  SPOOL_IO,
+ * SPOOL_DAMAGED. */
 enum spool_status maildrop_top(const struct maildrop_message *, uint64_t lines,
     uint64_t *wire_len_r);
 /* Reads the whole message against its checksum.  Blocks.  SPOOL_IO, SPOOL_DAMAGED. */
 enum spool_status maildrop_verify(const struct maildrop_message *);
-/* True when sending wire octets [from, from + len) will not wait for the disk, as far as that
- * can be known without reading them.  Never blocks. */
+/* True when sending wire octets [from, from + len) will not wait for the disk, as far
+ * as that can be known without reading them.  Never blocks. */
 bool maildrop_resident(const struct maildrop_message *, uint64_t from, uint64_t len);
-/* Brings wire octets into the page cache.  Blocks.  What cannot be read is passed over: sending
- * it will tell. */
+/* Brings wire octets into the page cache.  Blocks.  What cannot be read is passed
+ * over: sending it will tell. */
 void maildrop_read_ahead(const struct maildrop_message *, uint64_t from, uint64_t len);
 void maildrop_close_message(struct maildrop_message **);
 

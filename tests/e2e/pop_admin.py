@@ -597,7 +597,7 @@ def prompts(build):
         term.wait_for(b"New password: ")
         term.type(b"other\n")
         term.wait_for(b"Once more: ")
-        term.type(b"different\n")
+        term.type(b"othes\n")
         holds(b"not the same" in term.end(DATA), "two that differ")
         term = Terminal(admin, "user", "passwd", "joe@a.test")
         term.wait_for(b"New password: ")
