@@ -336,14 +336,12 @@ index_rollback(struct index_conn *c)
 		index_run(c, index_stmt(c, "ROLLBACK"));
 }
 
-enum spool_status
-index_write_commit(struct spool *sp, struct index_conn **cp, bool durable)
+/* COMMIT, with the lock held before and after. */
+static enum spool_status
+commit(struct index_conn *c)
 {
-	struct index_conn *c = *cp;
-	struct index_store *s = c->store;
 	enum spool_status st;
 
-	*cp = NULL;
 	index_reset_all(c);
 	st = index_run(c, index_stmt(c, "COMMIT"));
 	if (st != SPOOL_OK) {
@@ -351,10 +349,33 @@ index_write_commit(struct spool *sp, struct index_conn **cp, bool durable)
 		if (index_bury(c) != SPOOL_OK)
 			st = SPOOL_UNKNOWN;
 	}
+	return st;
+}
+
+enum spool_status
+index_write_commit(struct spool *sp, struct index_conn **cp, bool durable)
+{
+	struct index_store *s = (*cp)->store;
+	enum spool_status st = commit(*cp);
+
+	*cp = NULL;
 	index_writer_give(s);
 	/* Each commit of the secrets was synced by SQLite. */
 	if (st == SPOOL_OK && durable && s->which == INDEX_MAIN)
 		st = index_sync(sp);
+	return st;
+}
+
+enum spool_status
+index_write_commit_synced(struct spool *sp, struct index_conn **cp)
+{
+	struct index_store *s = (*cp)->store;
+	enum spool_status st = commit(*cp);
+
+	*cp = NULL;
+	if (st == SPOOL_OK && s->which == INDEX_MAIN)
+		st = index_sync(sp);
+	index_writer_give(s);
 	return st;
 }
 

@@ -48,6 +48,9 @@ enum spool_status index_write_begin(struct spool *, enum index_db, const char *w
  * could not be buried): writing stops then until the janitor has mended the log.  After any
  * other failure nothing happened, a restart included. */
 enum spool_status index_write_commit(struct spool *, struct index_conn **, bool durable);
+/* The same, durable, and the lock is given back only once it is on disk: so that nobody writes
+ * what needs it and is on disk earlier. */
+enum spool_status index_write_commit_synced(struct spool *, struct index_conn **);
 /* ROLLBACK; NULL is harmless. */
 void index_write_abandon(struct spool *, struct index_conn **);
 

@@ -124,7 +124,12 @@ account_user_add(struct spool *spool, const struct address *address, const void 
 	st = index_write_begin(spool, INDEX_MAIN, "user add", &c);
 	if (st == SPOOL_OK) {
 		st = add(spool, c, address, hash, keep_secret ? text : NULL);
-		st = account_end(spool, &c, st);
+		/* A record names the mailbox by its id and is on disk before its rows: a
+		 * mailbox that the power could still take away would take its mail along. */
+		if (st == SPOOL_OK)
+			st = index_write_commit_synced(spool, &c);
+		else
+			index_write_abandon(spool, &c);
 	}
 	mem_wipe(text, sizeof(text));
 	mem_wipe(hash, sizeof(hash));

@@ -78,6 +78,44 @@ START_TEST(segment_removed_as_it_is_made)
 }
 END_TEST
 
+/* --- mail for a mailbox that is being made --------------------------------- */
+
+static unsigned syncs, open_doors;
+
+/* A delivery begins with the writer's lock: would one get it before this sync is done? */
+static int
+fdatasync_and_look(int fd)
+{
+	struct flock byte = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1 };
+	char path[300];
+	int lock;
+
+	snprintf(path, sizeof(path), "%s/locks/writer", spool_test_dir);
+	lock = open(path, O_RDWR | O_CLOEXEC);
+	ck_assert_int_ge(lock, 0);
+	ck_assert_int_eq(fcntl(lock, F_OFD_GETLK, &byte), 0);
+	open_doors += byte.l_type == F_UNLCK;
+	close(lock);
+	syncs++;
+	return fdatasync(fd);
+}
+
+START_TEST(mailbox_is_on_disk_before_its_mail)
+{
+	struct address address = spool_test_address("new@example.test");
+
+	disk.fdatasync = fdatasync_and_look;
+	sp = open_on(&disk, SPOOL_ADMIN);
+	syncs = open_doors = 0;
+	ck_assert_int_eq(account_user_add(sp, &address, "secret", 6, false), SPOOL_OK);
+	ck_assert_uint_eq(syncs, 1);
+	ck_assert_uint_eq(open_doors, 0);
+	/* Others let the next one in while they sync. */
+	ck_assert_int_eq(account_user_enable(sp, &address, false), SPOOL_OK);
+	ck_assert_uint_eq(open_doors, 1);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -89,6 +127,7 @@ main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_set_timeout(tc, 60);
 	tcase_add_test(tc, segment_removed_as_it_is_made);
+	tcase_add_test(tc, mailbox_is_on_disk_before_its_mail);
 	suite_add_tcase(s, tc);
 	runner = srunner_create(s);
 	srunner_run_all(runner, CK_NORMAL);
