@@ -133,15 +133,34 @@ fit_connections(uint64_t wanted)
 	return fit;
 }
 
-/* The certificate that is configured; NULL where there is none, or with a sentence. */
+/* The configuration to start with. */
 static int
-load_tls(const struct server_options *o, struct tls_context **tls_r, struct strbuf *err)
+configure(struct server *s, struct strbuf *err)
 {
+	if (s->program->configure(s->program->arg, s->config_file, false, &s->options, err) == -1)
+		return -1;
+	if (s->options.nlisten > 0)
+		return 0;
+	strbuf_addf(err, "%s: there is no address to listen on: set `listen`", s->config_file);
+	return -1;
+}
+
+/* The certificate that is configured; NULL where there is none, or with a sentence in the
+ * empty `err`. */
+static int
+load_tls(const struct server *s, struct tls_context **tls_r, struct strbuf *err)
+{
+	const struct server_options *o = &s->options;
+
 	*tls_r = NULL;
 	if (o->certificate == NULL || o->key == NULL)
 		return 0;
+	strbuf_addf(err, "%s: [tls] ", s->config_file);
 	*tls_r = tls_context_load(o->certificate, o->key, err);
-	return *tls_r != NULL ? 0 : -1;
+	if (*tls_r == NULL)
+		return -1;
+	strbuf_clear(err);
+	return 0;
 }
 
 /* Makes new connections begin with these options; takes over `tls`. */
@@ -190,7 +209,7 @@ reload(struct server *s)
 		log_not_reloaded(&err,
 		    "mend the file and send SIGHUP again; the old configuration stays till then");
 	strbuf_clear(&err);
-	if (load_tls(&s->options, &tls, &err) == -1) {
+	if (load_tls(s, &tls, &err) == -1) {
 		log_not_reloaded(
 		    &err, "mend that and send SIGHUP again; the old certificate stays till then");
 		/* Main alone replaces it, so it cannot go while we look. */
@@ -359,7 +378,7 @@ open_all(struct server *s, struct strbuf *err)
 	code = server_sockets_open(s, err);
 	if (code != EX_OK)
 		return code;
-	if (load_tls(&s->options, &tls, err) == -1)
+	if (load_tls(s, &tls, err) == -1)
 		return EX_CONFIG;
 	put_settings(s, tls);
 	if (privilege_become(s->options.user, err) == -1)
@@ -398,11 +417,10 @@ static int
 check_only(struct server *s, struct strbuf *err)
 {
 	struct tls_context *tls = NULL;
-	int rc;
+	int rc = configure(s, err);
 
-	rc = s->program->configure(s->program->arg, s->config_file, false, &s->options, err);
 	if (rc == 0)
-		rc = load_tls(&s->options, &tls, err);
+		rc = load_tls(s, &tls, err);
 	tls_context_unref(&tls);
 	if (rc == 0)
 		return EX_OK;
@@ -418,7 +436,7 @@ start(struct server *s, struct strbuf *err)
 	/* sendfile(2) and TLS cannot be told not to raise it. */
 	(void)signal(SIGPIPE, SIG_IGN);
 	log_init();
-	if (s->program->configure(s->program->arg, s->config_file, false, &s->options, err) == 0)
+	if (configure(s, err) == 0)
 		code = run(s, err);
 	if (code != EX_OK)
 		log_event(LOG_LEVEL_ERROR, "start_failed", log_text("error", err->buf),
