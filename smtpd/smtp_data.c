@@ -246,13 +246,12 @@ log_accepted(struct smtp_session *s)
 {
 	const struct smtp_transaction *tx = s->tx;
 	const struct envelope *env = delivery_envelope(tx->delivery);
-	char peer[ENDPOINT_TEXT_MAX], message[17];
+	char peer[ENDPOINT_TEXT_MAX], message[SPOOL_UID_LEN + 1];
 	uint64_t mailboxes = 0;
 
 	for (size_t i = 0; i < env->n; i++)
 		mailboxes += env->recipients[i].outcome == SPOOL_OK;
-	snprintf(message, sizeof(message), "%016llx",
-	    (unsigned long long)delivery_message(tx->delivery));
+	spool_uid_format(message, delivery_message(tx->delivery));
 	log_event(LOG_LEVEL_INFO, "accepted", log_text("session", s->link->id),
 	    log_text("id", tx->id), log_text("peer", endpoint_format_host(peer, s->link->peer)),
 	    log_text("client", s->client), log_text("with", with_protocol(s)),

@@ -7,7 +7,6 @@
 #include "spool/maildrop.h"
 
 #include <assert.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -268,7 +267,8 @@ write_uid(char uid[MAILDROP_UID_MAX + 1], uint64_t message, const char *foreign)
 {
 	if (foreign != NULL)
 		return (size_t)snprintf(uid, MAILDROP_UID_MAX + 1, "%s", foreign);
-	return (size_t)snprintf(uid, MAILDROP_UID_MAX + 1, "%" PRIu64, message);
+	spool_uid_format(uid, message);
+	return SPOOL_UID_LEN;
 }
 
 size_t
@@ -287,8 +287,7 @@ maildrop_find(const struct maildrop *md, const char *uid, size_t *i_r)
 			*i_r = md->foreign[k].item;
 			return SPOOL_OK;
 		}
-	/* A leading zero is another UID. */
-	if (uid[0] == '0' || num_parse_u64(uid, strlen(uid), 1, NUM_MAX, &message) != 0)
+	if (spool_uid_parse(uid, &message) != 0)
 		return SPOOL_NO_MESSAGE;
 	for (size_t i = 0; i < md->n; i++)
 		if (md->items[i].message == message && foreign_uid(md, i) == NULL) {

@@ -39,7 +39,10 @@ struct message {
 static enum spool_status
 damaged(uint64_t id, const char *why)
 {
-	log_event(LOG_LEVEL_ERROR, "message_damaged", log_num("message", id),
+	char uid[SPOOL_UID_LEN + 1];
+
+	spool_uid_format(uid, id);
+	log_event(LOG_LEVEL_ERROR, "message_damaged", log_text("message", uid),
 	    log_text("error", why),
 	    log_text("advice", "it cannot be read: look at the disk and at backups"));
 	return SPOOL_DAMAGED;

@@ -9,6 +9,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <linux/magic.h>
 #include <signal.h>
 #include <stdio.h>
@@ -21,6 +22,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/num.h"
 #include "committer.h"
 #include "janitor.h"
 #include "password.h"
@@ -354,4 +356,29 @@ spool_set_reserve(struct spool *sp, uint64_t octets)
 	sp->reserve = octets;
 	sp->space_asked_ms = 0;
 	pthread_mutex_unlock(&sp->space_mutex);
+}
+
+void
+spool_uid_format(char uid[SPOOL_UID_LEN + 1], uint64_t message)
+{
+	snprintf(uid, SPOOL_UID_LEN + 1, "%016" PRIx64, message);
+}
+
+int
+spool_uid_parse(const char *uid, uint64_t *message_r)
+{
+	uint8_t octets[SPOOL_UID_LEN / 2];
+	char again[SPOOL_UID_LEN + 1];
+	uint64_t message = 0;
+
+	if (num_parse_hex(uid, strlen(uid), octets, sizeof(octets)) != 0)
+		return -1;
+	for (size_t i = 0; i < sizeof(octets); i++)
+		message = message << 8 | octets[i];
+	/* Upper case is another UID. */
+	spool_uid_format(again, message);
+	if (strcmp(uid, again) != 0)
+		return -1;
+	*message_r = message;
+	return 0;
 }

@@ -69,9 +69,11 @@ struct spool_options {
 	uint64_t segment_max;           /* octets; 0 is the usual 128 MiB.  For tests. */
 };
 
-/* Opens a spool that exists and, for the daemons, starts its threads: the keeper, which recovers
- * and then is the janitor, and smtpd's committer.  On failure a sentence for the administrator is in err. */
-enum spool_status spool_open(const struct spool_options *, struct spool **spool_r, struct strbuf *err);
+/* Opens a spool that exists and, for the daemons, starts its threads: the keeper, which
+ * recovers and then is the janitor, and smtpd's committer.  On failure a sentence for the
+ * administrator is in err. */
+enum spool_status spool_open(const struct spool_options *, struct spool **spool_r,
+    struct strbuf *err);
 
 /* Makes folders and databases where they are missing; harmless where they exist.  The
  * only function that creates a spool. */
@@ -93,6 +95,12 @@ enum spool_status spool_may_deliver(struct spool *);
 
 /* Another `reserve` from now on.  Any thread. */
 void spool_set_reserve(struct spool *, uint64_t octets);
+
+/* A message's id as UIDL, the log and pop-admin show it: lower-case hexadecimal digits. */
+#define SPOOL_UID_LEN 16
+void spool_uid_format(char uid[SPOOL_UID_LEN + 1], uint64_t message);
+/* 0, or -1 when `uid` is not what spool_uid_format() writes. */
+int spool_uid_parse(const char *uid, uint64_t *message_r);
 
 /* One turn of upkeep, now, in the caller's thread: checkpoint, holes for dead records,
  * dead segments unlinked.  The janitor does this by itself; pop-admin and tests call it. */

@@ -122,7 +122,7 @@ START_TEST(order)
 	md = open_maildrop(1);
 	ck_assert_uint_eq(maildrop_count(md), 5);
 	for (i = 0; i < 5; i++) {
-		snprintf(uid, sizeof(uid), "%" PRIu64, want[i]);
+		spool_uid_format(uid, want[i]);
 		ck_assert_int_eq(maildrop_find(md, uid, &at), SPOOL_OK);
 		ck_assert_uint_eq(at, i);
 		sum += maildrop_octets(md, i);
@@ -147,12 +147,12 @@ START_TEST(order)
 END_TEST
 
 static const char *const no_uids[] = { "", "0", "x", " 1", "-1", "18446744073709551616",
-	"9223372036854775808" };
+	"9223372036854775808", "0000000000000000", "344178bfa00049eg" };
 
 START_TEST(uids)
 {
 	char uid[MAILDROP_UID_MAX + 2], sql[512], longest[MAILDROP_UID_MAX + 1];
-	uint64_t ids[4];
+	uint64_t ids[4], parsed;
 	struct maildrop *md;
 	size_t at;
 
@@ -163,7 +163,7 @@ START_TEST(uids)
 	/* Two have UIDs that they had elsewhere; one looks like another's id. */
 	snprintf(sql, sizeof(sql),
 	    "UPDATE entry SET uid = '%s' WHERE message = %" PRIu64
-	    "; UPDATE entry SET uid = '%" PRIu64 "' WHERE message = %" PRIu64,
+	    "; UPDATE entry SET uid = '%016" PRIx64 "' WHERE message = %" PRIu64,
 	    longest, ids[1], ids[1], ids[3]);
 	test_sql(sp, sql);
 
@@ -173,15 +173,18 @@ START_TEST(uids)
 	ck_assert_int_eq(maildrop_find(md, longest, &at), SPOOL_OK);
 	ck_assert_uint_eq(at, 1);
 	/* By the UID that is shown, never by an id that is not. */
-	snprintf(uid, sizeof(uid), "%" PRIu64, ids[1]);
+	spool_uid_format(uid, ids[1]);
 	ck_assert_int_eq(maildrop_find(md, uid, &at), SPOOL_OK);
 	ck_assert_uint_eq(at, 3);
-	snprintf(uid, sizeof(uid), "%" PRIu64, ids[3]);
+	spool_uid_format(uid, ids[3]);
 	ck_assert_int_eq(maildrop_find(md, uid, &at), SPOOL_NO_MESSAGE);
-	snprintf(uid, sizeof(uid), "0%" PRIu64, ids[0]);
-	ck_assert_int_eq(maildrop_find(md, uid, &at), SPOOL_NO_MESSAGE);
-	snprintf(uid, sizeof(uid), "%" PRIu64, ids[0]);
+	spool_uid_format(uid, ids[0]);
 	ck_assert_int_eq(maildrop_find(md, uid, &at), SPOOL_OK);
+	/* Upper case, or one digit fewer, is another's. */
+	ck_assert_int_eq(spool_uid_parse("344178bfa00049ef", &parsed), 0);
+	ck_assert_uint_eq(parsed, UINT64_C(0x344178bfa00049ef));
+	ck_assert_int_eq(spool_uid_parse("344178BFA00049EF", &parsed), -1);
+	ck_assert_int_eq(maildrop_find(md, uid + 1, &at), SPOOL_NO_MESSAGE);
 	for (int i = 0; i < COUNT(no_uids); i++)
 		ck_assert_int_eq(maildrop_find(md, no_uids[i], &at), SPOOL_NO_MESSAGE);
 	maildrop_close(&md);
@@ -356,7 +359,7 @@ START_TEST(fifty_thousand_at_once)
 	md = open_maildrop(1);
 	ck_assert_uint_eq(maildrop_count(md), 1);
 	maildrop_uid(md, 0, uid);
-	ck_assert_str_eq(uid, "14680065");
+	ck_assert_str_eq(uid, "0000000000e00001");
 	maildrop_close(&md);
 	ck_assert_int_eq(test_number(sp, "SELECT count(*) FROM garbage"), n);
 }
