@@ -102,7 +102,7 @@ conn_setup(struct index_conn *c, bool writer)
 	if (rc == SQLITE_OK)
 		rc = sqlite3_exec(c->db,
 		    main_db ? "PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 0"
-			    : "PRAGMA synchronous = FULL",
+			    : "PRAGMA synchronous = FULL; PRAGMA secure_delete = ON",
 		    NULL, NULL, NULL);
 	if (rc == SQLITE_OK)
 		rc = sqlite3_file_control(c->db, "main", SQLITE_FCNTL_PERSIST_WAL, &on);
@@ -359,6 +359,11 @@ index_write_commit(struct spool *sp, struct index_conn **cp, bool durable)
 	enum spool_status st = commit(*cp);
 
 	*cp = NULL;
+	/* What was removed is overwritten in the database; this takes it out of the log.  Where a
+	 * reader is in the way, the next change does it. */
+	if (st == SPOOL_OK && s->which == INDEX_SECRETS)
+		sqlite3_wal_checkpoint_v2(
+		    s->writer->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
 	index_writer_give(s);
 	/* Each commit of the secrets was synced by SQLite. */
 	if (st == SPOOL_OK && durable && s->which == INDEX_MAIN)

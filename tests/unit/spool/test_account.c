@@ -451,6 +451,42 @@ END_TEST
 
 /* Made secrets first: a mailbox that was not made leaves a secret at most, for an id that the
  * next one has and replaces. */
+/* How often `text` occurs in a file of the secrets. */
+static unsigned
+occurs(const char *name, const char *text)
+{
+	static char buf[1 << 20];
+	char path[512];
+	unsigned n = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/secrets/%s", spool_test_dir, name);
+	f = fopen(path, "rb");
+	if (f == NULL)
+		return 0;
+	size_t len = fread(buf, 1, sizeof(buf), f);
+	for (char *p = buf; (p = memmem(p, len - (size_t)(p - buf), text, strlen(text))) != NULL;
+	     p++)
+		n++;
+	fclose(f);
+	return n;
+}
+
+/* What APOP needs can be read by whoever reads the disk, but not after it was removed. */
+START_TEST(removed_secret_is_nowhere)
+{
+	static const char secret[] = "a-secret-that-can-be-found";
+	struct spool *spool = spool_test_open(SPOOL_ADMIN);
+	struct address joe = spool_test_address("joe@a.test");
+
+	ck_assert_int_eq(account_user_add(spool, &joe, secret, sizeof(secret) - 1, true), SPOOL_OK);
+	ck_assert_uint_eq(occurs("secrets.db", secret) + occurs("secrets.db-wal", secret), 1);
+	ck_assert_int_eq(account_user_remove(spool, &joe), SPOOL_OK);
+	ck_assert_uint_eq(occurs("secrets.db", secret) + occurs("secrets.db-wal", secret), 0);
+	spool_close(&spool);
+}
+END_TEST
+
 START_TEST(left_secret_is_nobodys)
 {
 	struct spool *spool = spool_test_open(SPOOL_ADMIN);
@@ -517,6 +553,7 @@ main(void)
 	tcase_add_test(tc, no_mailbox_without_a_secret);
 	tcase_add_test(tc, aliases);
 	tcase_add_test(tc, a_list_ends_when_nobody_wants_more);
+	tcase_add_test(tc, removed_secret_is_nowhere);
 	tcase_add_test(tc, left_secret_is_nobodys);
 	tcase_add_test(tc, everything_outlives_the_process);
 	suite_add_tcase(suite, tc);
