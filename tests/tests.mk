@@ -120,3 +120,13 @@ install: all
 	for unit in $(wildcard init/*.service init/*.socket init/*.target); do \
 	    sed 's,/usr/local/sbin,$(SBINDIR),g' $$unit > $(DESTDIR)$(UNITDIR)/$$(basename $$unit) && \
 	    chmod 644 $(DESTDIR)$(UNITDIR)/$$(basename $$unit) || exit 1; done
+
+# --- bench -----------------------------------------------------------------
+# Figures hold within one run, on a machine that does nothing else.
+$(BUILD)/tests/bench/load: $(BUILD)/obj/tests/bench/load.o
+	$(call say,LINK,$@)
+	$(Q)mkdir -p $(@D) && $(CC) $(LDFLAGS_ALL) -o $@ $^
+
+.PHONY: bench
+bench: all $(BUILD)/tests/bench/load
+	$(Q)python3 tests/bench/deliver.py --build $(BUILD)
