@@ -32,11 +32,11 @@ enum step { GREETING, EHLO, MAIL, RCPT, DATA, DOT, QUIT };
 struct client {
 	int fd;
 	enum step step;
-	uint64_t number;        /* of the message in hand */
-	size_t sent;            /* octets of what is being sent */
+	uint64_t number; /* of the message in hand */
+	size_t sent;     /* octets of what is being sent */
 	char in[2048];
 	size_t in_len;
-	uint64_t dot_ns;        /* when the last octet of the message left */
+	uint64_t dot_ns; /* when the last octet of the message left */
 };
 
 struct run {
@@ -46,7 +46,7 @@ struct run {
 	uint64_t mailboxes;
 	char *message;
 	size_t message_len;
-	uint64_t *latencies;    /* ns, by order of completion */
+	uint64_t *latencies; /* ns, by order of completion */
 	unsigned open;
 };
 
@@ -123,7 +123,8 @@ on_reply(struct run *r, struct client *c, char code)
 	char line[400];
 
 	if (code != wanted[c->step]) {
-		fprintf(stderr, "load: step %d was answered %.*s\n", (int)c->step, (int)c->in_len, c->in);
+		fprintf(stderr, "load: step %d was answered %.*s\n", (int)c->step, (int)c->in_len,
+		    c->in);
 		exit(1);
 	}
 	switch (c->step) {
@@ -225,7 +226,8 @@ static int
 run_smtp(char **argv)
 {
 	struct run r = { .domain = argv[4] };
-	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(argv[0])) };
+	struct sockaddr_in to = { .sin_family = AF_INET,
+		.sin_port = htons((uint16_t)atoi(argv[0])) };
 	unsigned n = (unsigned)atoi(argv[1]);
 	struct client *clients = calloc(n, sizeof(*clients));
 	uint64_t begun;
@@ -236,7 +238,8 @@ run_smtp(char **argv)
 	make_message(&r, strtoul(argv[3], NULL, 10));
 	r.latencies = calloc(r.total, sizeof(*r.latencies));
 	r.ep = epoll_create1(EPOLL_CLOEXEC);
-	if (clients == NULL || r.latencies == NULL || r.ep < 0 || n == 0 || r.total == 0 || r.mailboxes == 0)
+	if (clients == NULL || r.latencies == NULL || r.ep < 0 || n == 0 || r.total == 0 ||
+	    r.mailboxes == 0)
 		die("start");
 	to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	begun = now_ns();
@@ -244,7 +247,8 @@ run_smtp(char **argv)
 		int one = 1;
 
 		clients[i].fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-		if (clients[i].fd < 0 || connect(clients[i].fd, (struct sockaddr *)&to, sizeof(to)) != 0)
+		if (clients[i].fd < 0 ||
+		    connect(clients[i].fd, (struct sockaddr *)&to, sizeof(to)) != 0)
 			die("connect");
 		setsockopt(clients[i].fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 		if (fcntl(clients[i].fd, F_SETFL, O_NONBLOCK) != 0)
