@@ -167,10 +167,9 @@ read_segments(struct spool *sp, const char *sql, struct segments *s)
 	return st;
 }
 
-/* One statement for each segment of the list, in one transaction. */
+/* Each statement for each segment of the list, in one transaction that is not synced. */
 static enum spool_status
-write_segments(
-    struct spool *sp, const struct segments *s, const char *const *sql, size_t nsql, bool durable)
+write_segments(struct spool *sp, const struct segments *s, const char *const *sql, size_t nsql)
 {
 	enum spool_status st;
 	struct index_conn *c;
@@ -186,7 +185,7 @@ write_segments(
 			st = index_run(c, stmt);
 		}
 	if (st == SPOOL_OK)
-		return index_write_commit(sp, &c, durable);
+		return index_write_commit(sp, &c, false);
 	index_write_abandon(sp, &c);
 	return st;
 }
@@ -227,21 +226,21 @@ remove_dead_segments(struct spool *sp)
 	st = read_segments(
 	    sp, "SELECT number FROM segment WHERE live = 0 AND state = 1 LIMIT ?1", &s);
 	if (st == SPOOL_OK && s.n > 0)
-		st = write_segments(sp, &s, mark, 2, true);
+		st = write_segments(sp, &s, mark, 2);
 	/* Also those that somebody marked who did not come to the end. */
 	if (st == SPOOL_OK)
 		st = read_segments(
 		    sp, "SELECT number FROM segment WHERE state <> 1 AND state = 2 LIMIT ?1", &s);
 	if (st != SPOOL_OK || s.n == 0)
 		return st;
-	/* A mark that was read may be another process's, and not yet on disk. */
+	/* The marks on disk, ours and those that another process made and left. */
 	st = index_sync(sp);
 	for (size_t i = 0; st == SPOOL_OK && i < s.n; i++)
 		st = remove_file(sp, s.list[i]);
 	if (st == SPOOL_OK && disk_sync(sp->disk, sp->segments_fd) != 0)
 		st = spool_failed("segment_remove_failed", "segments", errno);
 	if (st == SPOOL_OK)
-		st = write_segments(sp, &s, forget, 1, false);
+		st = write_segments(sp, &s, forget, 1);
 	return st;
 }
 
