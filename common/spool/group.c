@@ -201,8 +201,12 @@ write_file(struct group *g, struct delivery *d)
 	segment_name(name, d->place.id.number);
 	if (disk_write(disk, d->fd, iov, 2, 0) != 0 || disk_sync_data(disk, d->fd) != 0)
 		return spool_failed("segment_write_failed", name, errno);
-	if (disk_name_tmp(disk, g->spool->segments_fd, d->fd, d->tmp, name) != 0)
+	if (disk_name_tmp(disk, g->spool->segments_fd, d->fd, d->tmp, name) != 0) {
+		/* The disk may have done it all the same: taken back as if it had, unless
+		 * the name is somebody else's. */
+		d->place.linked = errno != EEXIST;
 		return spool_failed("segment_link_failed", name, errno);
+	}
 	d->place.linked = true;
 	if (disk_sync(disk, d->fd) != 0)
 		return spool_failed("segment_write_failed", name, errno);
