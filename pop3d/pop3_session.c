@@ -17,7 +17,8 @@
  *
  * What cannot be done at once leaves `go_on`, and no line is looked at while
  * it is set.  So pipelined commands are done in turn (RFC 2449 6.6), and what a client does not
- * read stops what it can ask for: nothing is produced above OUTQ_HIGH_WATER.
+ * read stops what it can ask for: nothing is produced above OUTQ_HIGH_WATER.  Nor can thousands of
+ * pipelined commands that walk a long list hold up the loop: `looks` counts their steps.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -104,6 +105,20 @@ pop3_session_sleep(
 	s->go_on = go_on;
 	timer_start(s->link->loop, &s->timer, ms);
 	return POP3_WAIT;
+}
+
+enum pop3_reply
+pop3_session_yield(struct pop3_session *s, enum pop3_reply (*go_on)(struct pop3_session *))
+{
+	s->looks = 0;
+	return pop3_session_sleep(s, 0, go_on);
+}
+
+static enum pop3_reply
+next_line(struct pop3_session *s)
+{
+	(void)s;
+	return POP3_REPLIED;
 }
 
 static bool
@@ -303,6 +318,8 @@ session_input(void *session, const void *buf, size_t len, size_t *used_r)
 			want = SESSION_DRAIN;
 		} else if (*used_r == len) {
 			break;
+		} else if (s->looks >= POP3_LOOKS_MAX) {
+			want = act(s, pop3_session_yield(s, next_line));
 		} else {
 			used = take_line(s, (const char *)buf + *used_r, len - *used_r, &reply);
 			if (used == 0)

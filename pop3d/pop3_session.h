@@ -24,6 +24,8 @@
 #define POP3_LINE_MAX 512
 /* AUTH, its responses and PASS (RFC 5034 4: a mechanism may need more than 255). */
 #define POP3_LINE_MAX_CREDENTIALS 12288
+/* Messages of its list that a session may look at in a row. */
+#define POP3_LOOKS_MAX 65536
 /* After so many wrong passwords the connection ends. */
 #define POP3_LOGIN_FAILURES 5
 
@@ -65,6 +67,7 @@ struct pop3_session {
 	char *address;                  /* owned: the mailbox's; NULL before login */
 	size_t next;                    /* where a listing goes on */
 	bool uidl;                      /* it is UIDL's */
+	size_t looks;                   /* at messages of the list, since others had a turn */
 	struct pop3_message *message;   /* a reference: being sent; or NULL */
 	uint64_t mail_end;              /* which of the octets sent ends the last message */
 	bool blind;                     /* QUIT came before that octet had left */
@@ -91,6 +94,10 @@ enum pop3_reply pop3_session_work(struct pop3_session *, struct jobs *pool,
     enum pop3_reply (*go_on)(struct pop3_session *));
 /* `go_on` runs after so many milliseconds.  Returns POP3_WAIT. */
 enum pop3_reply pop3_session_sleep(struct pop3_session *, uint64_t ms,
+    enum pop3_reply (*go_on)(struct pop3_session *));
+/* `go_on` runs when the other sessions of the loop had their turns: for who has looked
+ * POP3_LOOKS_MAX times.  Returns POP3_WAIT. */
+enum pop3_reply pop3_session_yield(struct pop3_session *,
     enum pop3_reply (*go_on)(struct pop3_session *));
 
 /* What may follow the keyword. */

@@ -44,6 +44,9 @@ go_on_listing(struct pop3_session *s)
 			s->go_on = go_on_listing;
 			return POP3_DRAIN;
 		}
+		if (s->looks >= POP3_LOOKS_MAX)
+			return pop3_session_yield(s, go_on_listing);
+		s->looks++;
 		if (!maildrop_marked(s->maildrop, s->next))
 			add_listing(s, "", s->next);
 	}
@@ -108,6 +111,7 @@ cmd_rset(struct pop3_session *s, const struct pop3_arguments *args)
 {
 	(void)args;
 	maildrop_unmark_all(s->maildrop);
+	s->looks += maildrop_count(s->maildrop);
 	return POP3_OK_RESET;
 }
 

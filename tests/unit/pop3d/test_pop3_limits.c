@@ -152,6 +152,43 @@ START_TEST(answers_that_nobody_reads)
 }
 END_TEST
 
+/* Rows: commands that walk the whole list and say next to nothing, and the reply to each. */
+static const struct {
+	const char *name, *command, *reply;
+} walks[] = {
+	{ "LIST of marked messages", "LIST\r\n", "+OK 0 messages\r\n.\r\n" },
+	{ "UIDL of marked messages", "UIDL\r\n", "+OK 0 messages\r\n.\r\n" },
+	{ "RSET", "RSET\r\n", "+OK nothing is marked\r\n" },
+};
+
+/* Thousands of them at once do not hold up the others of the loop. */
+START_TEST(walks_give_way)
+{
+	const unsigned messages = 300, commands = 2000;
+	struct strbuf all;
+	struct drive d;
+	unsigned waits;
+
+	strbuf_init(&all, SIZE_MAX);
+	site_deliver(&site, "joe@example.test", "x\r\n", 3, messages);
+	drive_login(&d, &site);
+	for (unsigned i = 1; i <= messages; i++)
+		strbuf_addf(&all, "DELE %u\r\n", i);
+	drive_say(&d, all.buf);
+	drive_forget(&d);
+	strbuf_clear(&all);
+	for (unsigned i = 0; i < commands; i++)
+		strbuf_addstr(&all, walks[_i].command);
+	waits = d.waits;
+	drive_say(&d, all.buf);
+	ck_assert_uint_ge(d.waits - waits, messages * commands / POP3_LOOKS_MAX - 1);
+	ck_assert_uint_eq(d.said.len, commands * strlen(walks[_i].reply));
+	ck_assert(strncmp(d.said.buf, walks[_i].reply, strlen(walks[_i].reply)) == 0);
+	drive_free(&d, SESSION_END_PEER);
+	strbuf_release(&all);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -166,6 +203,7 @@ main(void)
 	tcase_add_test(tc, endless_line);
 	tcase_add_test(tc, longest_password);
 	tcase_add_test(tc, answers_that_nobody_reads);
+	tcase_add_loop_test(tc, walks_give_way, 0, sizeof(walks) / sizeof(walks[0]));
 	suite_add_tcase(suite, tc);
 	sr = srunner_create(suite);
 	srunner_run_all(sr, CK_NORMAL);
