@@ -4,6 +4,7 @@
 
 #include "common/spool/lock.h"
 #include "mail/sasl.h"
+#include "pop3d/pop3_login.h"
 #include "tests/unit/pop3d/drive.h"
 
 #define AUTH_FAILED "-ERR [AUTH] wrong user name or password\r\n"
@@ -183,6 +184,8 @@ START_TEST(wrong_once_too_often)
 	drive_say(&d, "USER joe\r\nPASS wrong\r\nUSER joe\r\nPASS secret\r\n");
 	ck_assert_str_eq(d.said.buf, "+OK send PASS\r\n-ERR [AUTH] wrong once too often\r\n");
 	ck_assert_int_eq(d.want, SESSION_CLOSE);
+	/* Nothing but the hash was waited for: a trusted peer's answers are not put off. */
+	ck_assert_uint_eq(d.waits, POP3_LOGIN_FAILURES);
 	drive_free(&d, SESSION_END_SELF);
 }
 END_TEST
@@ -391,6 +394,40 @@ START_TEST(gone_while_waiting_for_the_lock)
 }
 END_TEST
 
+/* RFC 1939 4: a login that fails behind the lock gives it back before it says so. */
+START_TEST(list_that_cannot_be_read)
+{
+	struct spool *admin = site_spool(&site, SPOOL_ADMIN);
+	struct maildrop *maildrop;
+	struct address joe;
+	struct drive d;
+	uint64_t mailbox;
+	size_t used;
+
+	drive_start(&d, &site);
+	d.pending = mem_must_dup("USER joe\r\nPASS secret\r\n");
+	d.npending = strlen(d.pending);
+	drive_input(&d);
+	drive_wait(&d);
+	/* The password was right; now the mailbox goes. */
+	mailbox = d.session->login->found.mailbox;
+	ck_assert_uint_ne(mailbox, 0);
+	ck_assert_int_eq(address_parse("joe@example.test", &joe), 0);
+	ck_assert_int_eq(account_user_remove(admin, &joe), SPOOL_OK);
+	spool_close(&admin);
+	d.want = pop3_session_ops.input(d.session, NULL, 0, &used);
+	ck_assert_int_eq(d.want, SESSION_WAIT);
+	drive_wait(&d);
+	drive_run(&d);
+	ck_assert_str_eq(d.said.buf, "+OK send PASS\r\n-ERR [SYS/TEMP] try again later\r\n");
+	ck_assert_int_eq(d.want, SESSION_READ);
+	ck_assert_int_eq(
+	    maildrop_lock(site.pop3d.spool, mailbox, "somebody else", &maildrop), SPOOL_OK);
+	maildrop_close(&maildrop);
+	drive_free(&d, SESSION_END_PEER);
+}
+END_TEST
+
 /* --- a spool that is not ready --------------------------------------------- */
 
 /* Holds the byte that whoever recovers holds; closing the descriptor ends it. */
@@ -471,6 +508,7 @@ main(void)
 	tcase_add_test(tc, one_session_at_a_time);
 	tcase_add_test(tc, lock_is_waited_for);
 	tcase_add_test(tc, gone_while_waiting_for_the_lock);
+	tcase_add_test(tc, list_that_cannot_be_read);
 	tcase_add_test(tc, spool_that_is_being_recovered);
 	suite_add_tcase(suite, tc);
 	tcase_set_timeout(apops, 60);

@@ -1,7 +1,8 @@
 /* RETR, TOP and listings of any length: octets, windows, slow clients, damage. */
 #include <check.h>
-#include <dirent.h>
 #include <fcntl.h>
+#include <glob.h>
+#include <limits.h>
 #include <linux/magic.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
@@ -259,37 +260,26 @@ START_TEST(top_of_a_long_message)
 }
 END_TEST
 
-/* The segments' files, as the spool has them; the largest comes back opened. */
+/* The largest of the segments' files, opened; `path_r` has room for PATH_MAX octets. */
 static int
-open_largest_segment(void)
+open_largest_segment(char *path_r)
 {
-	char dir[128], path[512];
+	char pattern[128];
 	off_t largest = -1;
-	int found = -1, fd;
-	struct dirent *e;
 	struct stat st;
-	DIR *list;
+	glob_t found;
 
-	snprintf(dir, sizeof(dir), "%s/segments", site.spool_dir);
-	list = opendir(dir);
-	ck_assert_ptr_nonnull(list);
-	while ((e = readdir(list)) != NULL) {
-		if (e->d_name[0] == '.')
-			continue;
-		snprintf(path, sizeof(path), "%s/%s", dir, e->d_name);
-		fd = open(path, O_RDWR | O_CLOEXEC);
-		ck_assert(fd >= 0 && fstat(fd, &st) == 0);
+	snprintf(pattern, sizeof(pattern), "%s/segments/[0-9]*", site.spool_dir);
+	ck_assert_int_eq(glob(pattern, 0, NULL, &found), 0);
+	for (size_t i = 0; i < found.gl_pathc; i++) {
+		ck_assert_int_eq(stat(found.gl_pathv[i], &st), 0);
 		if (st.st_size > largest) {
 			largest = st.st_size;
-			if (found >= 0)
-				close(found);
-			found = fd;
-		} else {
-			close(fd);
+			snprintf(path_r, PATH_MAX, "%s", found.gl_pathv[i]);
 		}
 	}
-	closedir(list);
-	return found;
+	globfree(&found);
+	return open(path_r, O_RDWR | O_CLOEXEC);
 }
 
 static bool
@@ -306,6 +296,7 @@ START_TEST(cold_message)
 	size_t len;
 	char *message = make_message(1000000, 70, &len);
 	struct drive d;
+	char path[PATH_MAX];
 	unsigned before;
 	int fd;
 
@@ -315,7 +306,7 @@ START_TEST(cold_message)
 	drive_login(&d, &site);
 	drive_say(&d, "RETR 1\r\n");
 	drive_forget(&d);
-	fd = open_largest_segment();
+	fd = open_largest_segment(path);
 	ck_assert_int_eq(fdatasync(fd), 0);
 	ck_assert_int_eq(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED), 0);
 	before = d.waits;
@@ -340,13 +331,13 @@ END_TEST
 /* RFC 3206 4: one reply, and the other messages are served. */
 START_TEST(damaged_message)
 {
-	char junk[100];
+	char path[PATH_MAX], junk[100];
 	struct drive d;
 	int fd;
 
 	site_deliver(&site, JOE, HEADER, strlen(HEADER), 1);
 	drive_login(&d, &site);
-	fd = open_largest_segment();
+	fd = open_largest_segment(path);
 	/* Behind the segment's own block the record's header begins. */
 	memset(junk, 0xa5, sizeof(junk));
 	ck_assert_int_eq(pwrite(fd, junk, sizeof(junk), 4096), (ssize_t)sizeof(junk));
@@ -361,11 +352,36 @@ START_TEST(damaged_message)
 }
 END_TEST
 
+/* The same for one that the disk does not give, or that is not there. */
+START_TEST(message_that_cannot_be_read)
+{
+	char path[PATH_MAX];
+	struct drive d;
+	int fd;
+
+	site_deliver(&site, JOE, HEADER, strlen(HEADER), 1);
+	drive_login(&d, &site);
+	fd = open_largest_segment(path);
+	close(fd);
+	ck_assert_int_eq(unlink(path), 0);
+	drive_say(&d, "RETR 1\r\n");
+	ck_assert_str_eq(d.said.buf, "-ERR [SYS/PERM] damaged, tell the postmaster\r\n");
+	/* A folder can be opened, and reading it fails. */
+	ck_assert_int_eq(mkdir(path, 0700), 0);
+	drive_forget(&d);
+	drive_say(&d, "RETR 1\r\nTOP 1 1\r\nNOOP\r\n");
+	ck_assert_str_eq(d.said.buf, "-ERR [SYS/PERM] damaged, tell the postmaster\r\n"
+				     "-ERR [SYS/PERM] damaged, tell the postmaster\r\n+OK\r\n");
+	drive_free(&d, SESSION_END_PEER);
+}
+END_TEST
+
 /* What shows in the middle cuts the connection: no terminator makes half a message whole. */
 START_TEST(damage_in_the_middle)
 {
 	size_t len;
 	char *message = make_message(600000, 70, &len);
+	char path[PATH_MAX];
 	struct drive d;
 	int fd;
 
@@ -374,7 +390,7 @@ START_TEST(damage_in_the_middle)
 	d.holding = true;
 	drive_say(&d, "RETR 1\r\nDELE 1\r\nQUIT\r\n");
 	ck_assert_int_eq(d.want, SESSION_DRAIN);
-	fd = open_largest_segment();
+	fd = open_largest_segment(path);
 	ck_assert_int_eq(ftruncate(fd, 300000), 0);
 	close(fd);
 	d.holding = false;
@@ -406,6 +422,7 @@ main(void)
 	tcase_add_test(tc, top_of_a_long_message);
 	tcase_add_test(tc, cold_message);
 	tcase_add_test(tc, damaged_message);
+	tcase_add_test(tc, message_that_cannot_be_read);
 	tcase_add_test(tc, damage_in_the_middle);
 	suite_add_tcase(suite, tc);
 	sr = srunner_create(suite);

@@ -65,6 +65,7 @@ START_TEST(quit_removes_what_is_marked)
 	drive_say(&d, "DELE 2\r\nQUIT\r\n");
 	ck_assert_str_eq(d.said.buf, MARKED REMOVED);
 	ck_assert_int_eq(d.want, SESSION_CLOSE);
+	ck_assert_uint_eq(d.session->removed, 1);
 	drive_free(&d, SESSION_END_SELF);
 	check_nothing_marked(2);
 
