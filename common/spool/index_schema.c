@@ -20,10 +20,10 @@ static const struct {
 	const char *const *steps;
 	int nsteps;
 } databases[] = {
-	[INDEX_MAIN] = {"index",    "index.db",   index_steps,
-			sizeof(index_steps) / sizeof(*index_steps)    },
+	[INDEX_MAIN] = { "index", "index.db", index_steps,
+	    sizeof(index_steps) / sizeof(*index_steps) },
 	[INDEX_SECRETS] = { "secrets", "secrets.db", secrets_steps,
-			sizeof(secrets_steps) / sizeof(*secrets_steps)},
+	    sizeof(secrets_steps) / sizeof(*secrets_steps) },
 };
 
 static enum spool_status
