@@ -206,6 +206,7 @@ cmd_rcpt(struct smtp_session *s, const char *arg, size_t len)
 		return id;
 	enum spool_status st = account_resolve(s->spool, &to, &policy, &targets);
 
+	s->looks += 1 + targets.n;
 	if (st == SPOOL_OK)
 		st = envelope_add(tx->envelope, to.text, &targets);
 	account_targets_release(&targets);

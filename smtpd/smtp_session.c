@@ -193,14 +193,16 @@ session_input(void *arg, const void *buf, size_t len, size_t *used_r)
 	while (want == SESSION_READ && pos < len) {
 		size_t used = 0;
 
-		if (s->link->out->pending > OUTQ_HIGH_WATER)
+		if (s->link->out->pending > OUTQ_HIGH_WATER || s->looks >= SMTP_LOOKS_MAX) {
+			s->looks = 0;
 			want = SESSION_DRAIN;
-		else if (s->state == SMTP_DATA)
+		} else if (s->state == SMTP_DATA) {
 			want = smtp_data_take(s, p + pos, len - pos, &used);
-		else if (s->state == SMTP_CHUNK)
+		} else if (s->state == SMTP_CHUNK) {
 			want = smtp_chunk_take(s, p + pos, len - pos, &used);
-		else
+		} else {
 			want = take_line(s, p + pos, len - pos, &used);
+		}
 		if (used == 0)
 			break;
 		pos += used;

@@ -36,6 +36,9 @@
  * message that can be configured.  A longer one is the end of the session: it would be
  * read for ever. */
 #define SMTP_CHUNK_MAX (UINT64_C(4) << 30)
+/* Look-ups, of RCPT and of each mailbox that it led to, before the others of the loop get
+ * their turns: an alias may have thousands. */
+#define SMTP_LOOKS_MAX 512u
 /* Received: fields that a message may come with (RFC 5321 6.3). */
 #define SMTP_HOPS_MAX 100u
 
@@ -83,6 +86,7 @@ struct smtp_session {
 	enum smtp_reply failure;        /* what is said behind the data, when something is
 					   wrong already and the rest is but read */
 	unsigned errors, junk;          /* since the last accepted message */
+	size_t looks;                   /* since the connection was last given its way */
 	uint64_t commands, transactions, messages, refused;
 };
 

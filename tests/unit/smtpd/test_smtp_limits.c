@@ -244,6 +244,37 @@ START_TEST(replies_do_not_pile_up)
 }
 END_TEST
 
+/* Nor do look-ups, each of which may take a while: the others of the loop get their turns. */
+START_TEST(look_ups_give_way)
+{
+	struct strbuf text;
+	struct drive d;
+	size_t used, n = 0, most = 0;
+
+	strbuf_init(&text, SIZE_MAX);
+	for (int i = 0; i < 10; i++) {
+		strbuf_addstr(&text, FROM);
+		for (int k = 0; k < 100; k++)
+			strbuf_addstr(&text, TO);
+		strbuf_addstr(&text, "RSET\r\n");
+	}
+	begin(&d, HI);
+	do {
+		used = 0;
+		d.want = smtp_session_ops.input(d.session, text.buf + n, text.len - n, &used);
+		n += used;
+		most = used > most ? used : most;
+		drive_harvest(&d);
+	} while (d.want == SESSION_DRAIN);
+	ck_assert_int_eq(d.want, SESSION_READ);
+	ck_assert_uint_eq(n, text.len);
+	ck_assert_uint_gt(most, 0);
+	ck_assert_uint_le(most, (SMTP_LOOKS_MAX / 2 + 8) * strlen(TO));
+	strbuf_release(&text);
+	drive_close(&d, SESSION_END_PEER);
+}
+END_TEST
+
 /* A disk that is nearly full: 452 at MAIL (RFC 1870 6.1), and no harm done. */
 START_TEST(full_disk)
 {
@@ -279,6 +310,7 @@ main(void)
 	tcase_add_loop_test(t, too_much_junk, 0, 4);
 	tcase_add_test(t, chunks_in_the_wake_of_a_refused_one);
 	tcase_add_test(t, replies_do_not_pile_up);
+	tcase_add_test(t, look_ups_give_way);
 	tcase_add_test(t, full_disk);
 	suite_add_tcase(suite, t);
 	runner = srunner_create(suite);
