@@ -90,7 +90,7 @@ fill(void)
 static void
 damage(void)
 {
-	char pattern[160];
+	char pattern[400];
 	char junk[100];
 	glob_t found;
 

@@ -30,8 +30,8 @@
 #include "spool/spool.h"
 
 struct site {
-	char dir[64];
-	char spool_dir[96];
+	char dir[256];
+	char spool_dir[300];
 	struct pop3d pop3d;
 	struct loop *loop;
 };
@@ -97,7 +97,7 @@ site_user(struct spool *spool, const char *name, const char *password, bool apop
 static inline struct config *
 site_config(const struct site *site, const char *pop3d_keys)
 {
-	char file[96];
+	char file[300];
 	struct config *config;
 	struct strbuf err;
 	FILE *f;
@@ -132,11 +132,15 @@ site_open_where(struct site *site, bool apop, bool on_disk)
 	struct strbuf err;
 	struct spool *admin;
 	struct address gone;
+	const char *disk;
 
 	memset(site, 0, sizeof(*site));
 	strbuf_init(&err, 1000);
+	disk = getenv("TMPDIR");
 	snprintf(site->dir, sizeof(site->dir), "%s/pop3d-test-XXXXXX",
-	    !on_disk && access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+	    !on_disk && access("/dev/shm", W_OK) == 0 ? "/dev/shm"
+		: disk != NULL                        ? disk
+						      : "/tmp");
 	if (mkdtemp(site->dir) == NULL)
 		site_die(site->dir, "cannot be made");
 	snprintf(site->spool_dir, sizeof(site->spool_dir), "%s/spool", site->dir);

@@ -435,7 +435,7 @@ static int
 hold_recovery(void)
 {
 	struct flock byte = { .l_type = F_WRLCK, .l_start = LOCK_RECOVERY, .l_len = 1 };
-	char path[128];
+	char path[400];
 	int fd;
 
 	snprintf(path, sizeof(path), "%s/locks/roles", site.spool_dir);

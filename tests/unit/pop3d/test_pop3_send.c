@@ -264,7 +264,7 @@ END_TEST
 static int
 open_largest_segment(char *path_r)
 {
-	char pattern[128];
+	char pattern[400];
 	off_t largest = -1;
 	struct stat st;
 	glob_t found;
