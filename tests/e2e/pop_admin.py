@@ -549,6 +549,8 @@ def permission(build):
     with Admin(build) as admin:
         os.chmod(admin.site.folder, 0o711)
         os.chmod(admin.site.conf, 0o644)
+        # The tree may stand where nobody else may look.
+        admin.program = shutil.copy(admin.program, admin.site.folder)
 
         def become_nobody():
             os.setgid(nobody.pw_gid)
