@@ -483,11 +483,42 @@ fault_all_synced(void)
 	closedir(dir);
 }
 
-/* Makes the folder that holds what is durable, beside the spool. */
+static char fault_template[300];
+
+/* Keeps the spool's index, for fault_reset(); nobody has it open. */
 SPOOL_TEST_MAYBE static void
-fault_make_shadow(void)
+fault_keep(void)
 {
+	char from[600], to[600];
+
 	snprintf(fault_shadow, sizeof(fault_shadow), "%.250s-shadow", spool_test_dir);
+	snprintf(fault_template, sizeof(fault_template), "%.250s-template", spool_test_dir);
+	ck_assert_int_eq(mkdir(fault_shadow, 0700), 0);
+	ck_assert_int_eq(mkdir(fault_template, 0700), 0);
+	for (size_t i = 0; i < 2; i++) {
+		snprintf(from, sizeof(from), "%s/%s", spool_test_dir, fault_index_files[i]);
+		snprintf(to, sizeof(to), "%s/%zu", fault_template, i);
+		fault_copy(from, to);
+	}
+}
+
+/* The spool as it was kept, without segments; nothing is known to be durable. */
+SPOOL_TEST_MAYBE static void
+fault_reset(void)
+{
+	char from[600], to[600];
+
+	for (size_t i = 0; i < 2; i++) {
+		snprintf(from, sizeof(from), "%s/%zu", fault_template, i);
+		snprintf(to, sizeof(to), "%s/%s", spool_test_dir, fault_index_files[i]);
+		fault_copy(from, to);
+	}
+	snprintf(to, sizeof(to), "%s/index/index.db-shm", spool_test_dir);
+	unlink(to);
+	snprintf(to, sizeof(to), "%s/segments", spool_test_dir);
+	ck_assert_int_eq(nftw(to, spool_test_unlink, 16, FTW_DEPTH | FTW_PHYS), 0);
+	ck_assert_int_eq(nftw(fault_shadow, spool_test_unlink, 16, FTW_DEPTH | FTW_PHYS), 0);
+	ck_assert_int_eq(mkdir(to, 0700), 0);
 	ck_assert_int_eq(mkdir(fault_shadow, 0700), 0);
 }
 
@@ -505,6 +536,7 @@ fault_arm(enum fault_mode mode, long at, int errnum)
 enum fault_end {
 	FAULT_END_KILL,         /* the process ended, the machine did not */
 	FAULT_END_LOST,         /* power: nothing that was not synced is there */
+	FAULT_END_INDEX,        /* power: of the index what was synced, of the segments all */
 	FAULT_END_MIXED,        /* power: of some files what was synced, of some all */
 	FAULT_ENDS
 };
@@ -565,12 +597,13 @@ fault_apply_end(enum fault_end end, uint32_t random)
 	for (size_t i = 0; i < 2; i++) {
 		snprintf(path, sizeof(path), "%s/%s", spool_test_dir, fault_index_files[i]);
 		ck_assert_int_eq(stat(path, &st), 0);
-		if (end == FAULT_END_LOST || fault_toss(&random))
+		if (end != FAULT_END_MIXED || fault_toss(&random))
 			fault_copy(fault_shadow_path(shadow, st.st_ino), path);
 	}
 	snprintf(path, sizeof(path), "%s/index/index.db-shm", spool_test_dir);
 	unlink(path);
-	fault_restore_segments(end, &random);
+	if (end != FAULT_END_INDEX)
+		fault_restore_segments(end, &random);
 }
 
 #endif
