@@ -24,6 +24,8 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SLOW = float(os.environ.get("TEST_SLOW", "1"))
+# Programs of a minute and more.
+LONG = ("test_failure", "test_power")
 CHECK = re.compile(r"^\d+%: Checks: (\d+), Failures: (\d+), Errors: (\d+)", re.M)
 REPORT = re.compile(r"(ERROR|SUMMARY): (Address|Thread|Leak|Memory|UndefinedBehavior)Sanitizer|"
                     r"WARNING: ThreadSanitizer|runtime error:")
@@ -67,7 +69,7 @@ def collect(arguments):
             name = os.path.relpath(path, os.path.dirname(HERE))
             where.append(Test("python", name, [python, path, "--build", build], seconds))
     # What takes longest begins first.
-    together.sort(key=lambda t: t.kind != "python")
+    together.sort(key=lambda t: t.kind != "python" and not t.name.endswith(LONG))
     if arguments.only:
         def wanted(test):
             return any(only in test.name for only in arguments.only)
