@@ -30,14 +30,14 @@ teardown(void)
 static struct account_targets
 targets_of(struct account_target *list, size_t n)
 {
-	return (struct account_targets) { .list = list, .n = n };
+	return (struct account_targets){ .list = list, .n = n };
 }
 
 START_TEST(envelope_each_mailbox_once)
 {
-	struct account_target many[] = { { 7, (char[]) { "g@x" } }, { 3, (char[]) { "c@x" } } };
-	struct account_target one[] = { { 3, (char[]) { "c@x" } } };
-	struct account_target two[] = { { 9, (char[]) { "i@x" } }, { 7, (char[]) { "g@x" } } };
+	struct account_target many[] = { { 7, (char[]){ "g@x" } }, { 3, (char[]){ "c@x" } } };
+	struct account_target one[] = { { 3, (char[]){ "c@x" } } };
+	struct account_target two[] = { { 9, (char[]){ "i@x" } }, { 7, (char[]){ "g@x" } } };
 	struct account_targets t = targets_of(many, 2);
 	struct envelope *env = envelope_new("");
 
@@ -74,7 +74,7 @@ START_TEST(envelope_limits)
 	struct account_targets t;
 
 	for (size_t i = 0; i <= ACCOUNT_TARGETS_MAX; i++)
-		list[i] = (struct account_target) { (i * 7919) % 20011 + 1, address };
+		list[i] = (struct account_target){ (i * 7919) % 20011 + 1, address };
 	t = targets_of(list, ACCOUNT_TARGETS_MAX);
 	ck_assert_int_eq(envelope_add(env, "all@x", &t), SPOOL_OK);
 	t = targets_of(list + ACCOUNT_TARGETS_MAX, 1);
@@ -118,7 +118,8 @@ START_TEST(whole_message)
 	ck_assert_uint_eq(test_copies(sp, 1, 17), 1);
 	ck_assert_uint_eq(test_copies(sp, 2, 17), 1);
 	ck_assert_int_eq(test_number(sp, "SELECT used FROM mailbox WHERE id = 1"), len + prefix);
-	ck_assert_int_eq(test_number(sp, "SELECT octets FROM entry WHERE mailbox = 2"), len + prefix);
+	ck_assert_int_eq(
+	    test_number(sp, "SELECT octets FROM entry WHERE mailbox = 2"), len + prefix);
 	ck_assert_int_eq(test_number(sp, "SELECT n FROM holders"), 2);
 	ck_assert_uint_eq((uint64_t)test_number(sp, "SELECT message FROM entry"), id);
 	/* A file of its own is closed as it comes. */
@@ -237,8 +238,8 @@ START_TEST(day_of_expiry)
 	clock_set(2000, 86400000ull * 100 + 1000);
 	ck_assert_int_eq(test_deliver(sp, 1, 500, 1, 2, NULL), SPOOL_OK);
 	ck_assert_int_eq(test_number(sp, "SELECT max(expires_day) FROM entry"), 102);
-	ck_assert_int_eq(test_number(sp, "SELECT last_delivery_s FROM mailbox WHERE id = 1"),
-	    86400 * 100 + 1);
+	ck_assert_int_eq(
+	    test_number(sp, "SELECT last_delivery_s FROM mailbox WHERE id = 1"), 86400 * 100 + 1);
 	clock_set(0, 0);
 }
 END_TEST

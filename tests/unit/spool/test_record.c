@@ -15,10 +15,16 @@ static const struct segment_id id = {
 
 static const struct record_recipient recipients[] = {
 	{ .mailbox = 1, .expires_day = RECORD_NEVER, .address = "a@x", .written = "A@X" },
-	{ .mailbox = UINT64_C(1) << 40, .expires_day = 20500, .address = "", .written = "",
+	{ .mailbox = UINT64_C(1) << 40,
+	    .expires_day = 20500,
+	    .address = "",
+	    .written = "",
 	    .uid = "0123456789012345678901234567890123456789012345678901234567890123456789" },
-	{ .mailbox = 7, .expires_day = 0, .address = "b@example.test",
-	    .written = "\"b\"+tag@example.test", .uid = "u" },
+	{ .mailbox = 7,
+	    .expires_day = 0,
+	    .address = "b@example.test",
+	    .written = "\"b\"+tag@example.test",
+	    .uid = "u" },
 };
 #define RECIPIENTS (sizeof(recipients) / sizeof(*recipients))
 
