@@ -471,6 +471,21 @@ START_TEST(drop_ends_at_once_but_for_an_operation)
 }
 END_TEST
 
+START_TEST(a_session_may_drop_its_own_connection)
+{
+	toy_connect(TOY_REMOTE, 0, NULL, false);
+	toy_hear("hello\r\n");
+	ck_assert_int_eq(send(toy_peer, "ECHO a\r\nCUT b\r\nECHO c\r\n", 23, 0), 23);
+	(void)toy_run(20);
+	ck_assert(!toy.freed);
+	toy_release();
+	toy_wait_gone(SESSION_END_SHUTDOWN);
+	ck_assert_str_eq(toy.seen, "ECHO a;CUT b;");
+	ck_assert(toy.saw_peer_gone);
+	toy_hear_end();
+}
+END_TEST
+
 /* --- never for nothing ------------------------------------------------------ */
 
 enum event { NOTHING, MORE_INPUT, FIN, RESET, CLOSE };
@@ -558,6 +573,7 @@ main(void)
 	tcase_add_test(tc, shutdown_does_not_wait_for_a_long_answer);
 	tcase_add_test(tc, a_session_that_reads_on_after_shutdown_is_closed);
 	tcase_add_loop_test(tc, drop_ends_at_once_but_for_an_operation, 0, 4);
+	tcase_add_test(tc, a_session_may_drop_its_own_connection);
 	tcase_add_loop_test(tc, the_loop_does_not_turn_for_nothing, 0, DOINGS * EVENTS * 3);
 	suite_add_tcase(suite, tc);
 	srunner_run_all(runner, CK_NORMAL);

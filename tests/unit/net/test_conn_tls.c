@@ -398,6 +398,24 @@ START_TEST(all_that_came_before_the_end_is_answered)
 }
 END_TEST
 
+/* The end is read while the answer is still on its way. */
+START_TEST(the_end_does_not_overtake_an_answer)
+{
+	toy_connect(TOY_REMOTE, 4096, context, true);
+	ck_assert_int_eq(client_connect(), 1);
+	client_hear("hello\r\n");
+	client_say("FILE 60000\r\n");
+	if (_i == 0)
+		ck_assert_int_ge(SSL_shutdown(client), 0);
+	else
+		ck_assert_int_eq(shutdown(toy_peer, SHUT_WR), 0);
+	(void)toy_run(20);
+	hear_pattern(60000);
+	client_hear_end();
+	toy_wait_gone(SESSION_END_PEER);
+}
+END_TEST
+
 START_TEST(a_reset_does_not_end_an_operation)
 {
 	toy_connect(TOY_REMOTE, 0, context, true);
@@ -504,6 +522,7 @@ main(void)
 	tcase_add_test(tc, a_thousand_pipelined_commands);
 	tcase_add_test(tc, a_short_file_cuts_the_connection);
 	tcase_add_loop_test(tc, all_that_came_before_the_end_is_answered, 0, 2);
+	tcase_add_loop_test(tc, the_end_does_not_overtake_an_answer, 0, 2);
 	tcase_add_test(tc, a_reset_does_not_end_an_operation);
 	tcase_add_test(tc, an_idle_session_times_out);
 	tcase_add_test(tc, a_peer_that_never_reads_is_cut);

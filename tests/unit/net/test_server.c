@@ -291,6 +291,39 @@ START_TEST(without_descriptors_clients_are_told_and_nothing_spins)
 }
 END_TEST
 
+static void
+limit_descriptors(rlim_t n)
+{
+	struct rlimit limit = { .rlim_cur = n, .rlim_max = 128 };
+
+	ck_assert_int_eq(prlimit(daemon_pid, RLIMIT_NOFILE, &limit, NULL), 0);
+}
+
+/* Not even the spare descriptor is of use: who comes now waits in the kernel's queue. */
+START_TEST(without_any_descriptor_clients_wait_and_nothing_spins)
+{
+	const struct surroundings few = { .files = 128 };
+	char name[] = "toyd", *argv[] = { name, NULL };
+	unsigned long ticks;
+	int fd;
+
+	start_with(&few, 1, argv);
+	learn_address("toy");
+	log_line("event=ready");
+	limit_descriptors(3);
+	ticks = ticks_used();
+	fd = try_connect();
+	ck_assert_int_ne(fd, -1);
+	log_line("event=accept_failed");
+	usleep(500000);
+	ck_assert_uint_lt(ticks_used() - ticks, 20);
+	limit_descriptors(128);
+	hear(fd, "hello 127.0.0.1 0\r\n");
+	close(fd);
+	stop_daemon();
+}
+END_TEST
+
 int
 main(void)
 {
@@ -312,6 +345,7 @@ main(void)
 	tcase_add_loop_test(tc, one_too_many_is_refused, 0, 2);
 	tcase_add_test(tc, connections_fit_the_descriptors);
 	tcase_add_test(tc, without_descriptors_clients_are_told_and_nothing_spins);
+	tcase_add_test(tc, without_any_descriptor_clients_wait_and_nothing_spins);
 	suite_add_tcase(suite, tc);
 	srunner_run_all(runner, CK_NORMAL);
 	failed = srunner_ntests_failed(runner);

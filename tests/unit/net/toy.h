@@ -11,6 +11,7 @@
  *     UPDATE x    ACKED, then a job, then x and the end, as POP3's QUIT
  *     STARTTLS    "go", then a handshake
  *     QUIT        "bye", then the end          DROP   the end
+ *     CUT x       its own connection dropped from inside, then as HOLD x
  *     STUCK       from here on no input is taken
  *
  * and the test's end of the connection: one loop, run by the test's own thread.  A toy
@@ -164,8 +165,11 @@ toy_line(struct toy *t, const char *line)
 		    t->link->out, toy_file, 0, (uint64_t)atoll(arg), toy_file_released, t);
 	} else if (strncmp(line, "JOB", 3) == 0) {
 		return toy_submit(t, SESSION_READ);
-	} else if (strncmp(line, "HOLD", 4) == 0 || strncmp(line, "NOW", 3) == 0) {
+	} else if (strncmp(line, "HOLD", 4) == 0 || strncmp(line, "NOW", 3) == 0 ||
+	    strncmp(line, "CUT", 3) == 0) {
 		t->doing = TOY_HOLD;
+		if (line[0] == 'C')
+			conn_drop(toy_conn, SESSION_END_SHUTDOWN);
 		if (line[0] == 'N')
 			t->link->wake(t->link);
 		return SESSION_WAIT;
