@@ -28,7 +28,8 @@ struct disk_ops {
 	int (*fsync)(int fd);
 	int (*ftruncate)(int fd, off_t len);
 	int (*linkat)(int from_dir, const char *from, int to_dir, const char *to, int flags);
-	int (*renameat2)(int from_dir, const char *from, int to_dir, const char *to, unsigned flags);
+	int (*renameat2)(int from_dir, const char *from, int to_dir, const char *to,
+	    unsigned flags);
 	int (*unlinkat)(int dir, const char *name, int flags);
 	int (*fallocate)(int fd, int mode, off_t offset, off_t len);
 };

@@ -59,8 +59,9 @@ void index_write_abandon(struct spool *, struct index_conn **);
  * take that NULL and say SPOOL_IO. */
 sqlite3_stmt *index_stmt(struct index_conn *, const char *sql);
 
-/* Steps a statement that returns no row and resets it.  SPOOL_OK; SPOOL_EXISTS, not logged, where a
- * UNIQUE or PRIMARY KEY speaks against it; SPOOL_NO_SPACE, SPOOL_NO_MEMORY, SPOOL_DAMAGED, SPOOL_IO. */
+/* Steps a statement that returns no row and resets it.  SPOOL_OK; SPOOL_EXISTS, not logged,
+ * where a UNIQUE or PRIMARY KEY speaks against it; SPOOL_NO_SPACE, SPOOL_NO_MEMORY,
+ * SPOOL_DAMAGED, SPOOL_IO. */
 enum spool_status index_run(struct index_conn *, sqlite3_stmt *);
 /* Steps: SPOOL_OK with *row_r telling whether there is a row.  Without one it is reset. */
 enum spool_status index_step(struct index_conn *, sqlite3_stmt *, bool *row_r);
@@ -89,7 +90,8 @@ unsigned index_frames(struct spool *);
 /* A log of so many frames wakes the janitor. */
 #define INDEX_FRAMES_MANY 1000
 
-/* Syncs the log without the writer's lock, then moves what it can of it into the database with it. */
+/* Syncs the log without the writer's lock, then moves what it can of it into the database with
+ * it. */
 enum spool_status index_checkpoint(struct spool *);
 /* Writing has stopped after a failed sync. */
 bool index_broken(struct spool *);

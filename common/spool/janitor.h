@@ -20,8 +20,8 @@ void keeper_stop(struct spool *);
 /* There is something to do before the next round is due.  Never waits. */
 void janitor_wake(struct spool *);
 
-/* One round, in this thread: SPOOL_BUSY when somebody else is at it.  The log is checkpointed when it
- * is long, or else when `all`. */
+/* One round, in this thread: SPOOL_BUSY when somebody else is at it.  The log is checkpointed
+ * when it is long, or else when `all`. */
 enum spool_status janitor_round(struct spool *, bool all);
 
 #endif

@@ -51,8 +51,8 @@ int locks_create(const struct disk_ops *, int spool_dir);
 int locks_open(struct locks *, const struct disk_ops *, int spool_dir);
 void locks_close(struct locks *);
 
-/* Exclusive or shared, without waiting: 0, 1 when somebody else has it, -1 with errno.  What is held
- * exclusively may be made shared. */
+/* Exclusive or shared, without waiting: 0, 1 when somebody else has it, -1 with errno.  What is
+ * held exclusively may be made shared. */
 int lock_role_try(struct locks *, enum lock_role, bool shared);
 int lock_role_release(struct locks *, enum lock_role);
 
@@ -66,7 +66,8 @@ struct lock_maildrop;
 
 #define LOCK_WHO_MAX 128
 
-/* SPOOL_OK, SPOOL_BUSY, SPOOL_NO_MEMORY or SPOOL_IO; never waits.  `who` is cut at LOCK_WHO_MAX - 1. */
+/* SPOOL_OK, SPOOL_BUSY, SPOOL_NO_MEMORY or SPOOL_IO; never waits.  `who` is cut at
+ * LOCK_WHO_MAX - 1. */
 enum spool_status lock_maildrop(struct locks *, uint64_t mailbox, const char *who,
     struct lock_maildrop **l_r);
 /* NULL is harmless. */

@@ -67,8 +67,8 @@ enum spool_status segment_id_make(uint64_t number, struct segment_id *id_r);
 /* Creates the next segment, with its row: file and folder are synced, the row is committed. */
 enum spool_status segment_create(struct spool *, struct segment *s_r);
 
-/* Opens a segment and takes its writer's lock.  SPOOL_BUSY when its writer is alive, SPOOL_NO_MESSAGE
- * when the file is gone, SPOOL_DAMAGED when its header cannot be read. */
+/* Opens a segment and takes its writer's lock.  SPOOL_BUSY when its writer is alive,
+ * SPOOL_NO_MESSAGE when the file is gone, SPOOL_DAMAGED when its header cannot be read. */
 enum spool_status segment_open(struct spool *, uint64_t number, struct segment *s_r);
 
 /* Throws away what lies from block `end` on, durably.  SPOOL_OK or SPOOL_IO. */

@@ -53,9 +53,10 @@ struct envelope {
 /* NULL: no memory.  `reverse_path` is copied. */
 struct envelope *envelope_new(const char *reverse_path);
 void envelope_free(struct envelope **);
-/* One accepted RCPT.  SPOOL_TOO_MANY beyond ACCOUNT_TARGETS_MAX mailboxes, or when all RCPT together
- * led to ten times as many; SPOOL_NO_MEMORY; then nothing changed. */
-enum spool_status envelope_add(struct envelope *, const char *written, const struct account_targets *);
+/* One accepted RCPT.  SPOOL_TOO_MANY beyond ACCOUNT_TARGETS_MAX mailboxes, or when all RCPT
+ * together led to ten times as many; SPOOL_NO_MEMORY; then nothing changed. */
+enum spool_status envelope_add(struct envelope *, const char *written,
+    const struct account_targets *);
 /* After the commit: SPOOL_OK when the message is in a mailbox that RCPT number `rcpt` led to. */
 enum spool_status envelope_outcome(const struct envelope *, size_t rcpt);
 

@@ -83,7 +83,9 @@ test_message(unsigned number, size_t len)
 	n = (size_t)snprintf(text, 128, "Received: by test\r\nNumber: %u %zu\r\n\r\n", number, len);
 	while (n < len - 2) {
 		random = random * 1664525 + 1013904223;
-		text[n] = n % 72 == 70 ? '\r' : n % 72 == 71 ? '\n' : (char)('a' + (random >> 24) % 26);
+		text[n] = (char)('a' + (random >> 24) % 26);
+		if (n % 72 >= 70)
+			text[n] = n % 72 == 70 ? '\r' : '\n';
 		n++;
 	}
 	memcpy(text + len - 2, "\r\n", 2);
@@ -212,7 +214,8 @@ test_read_back(struct spool *sp, uint64_t message, uint64_t mailbox)
 	ck_assert_int_eq(pread(f->fd, text, r.wire_len,
 			     (off_t)(r.block * RECORD_BLOCK + r.header_len)), (ssize_t)r.wire_len);
 	text[r.wire_len] = '\0';
-	ck_assert_int_eq(sscanf(text, "Received: by test\r\nNumber: %u %zu\r\n\r\n", &number, &len), 2);
+	ck_assert_int_eq(
+	    sscanf(text, "Received: by test\r\nNumber: %u %zu\r\n\r\n", &number, &len), 2);
 	ck_assert_uint_eq(r.wire_len, len + 3);
 	ck_assert_uint_eq(r.octets, len);
 	want = test_message(number, len);

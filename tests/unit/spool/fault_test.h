@@ -49,7 +49,8 @@ fault_judge(void)
 	if (fault.mode == FAULT_NONE || n < fault.at)
 		return FAULT_DO;
 	if (n > fault.at)
-		return fault.mode == FAULT_STUCK || fault.mode == FAULT_HALF ? FAULT_FAIL : FAULT_DO;
+		return fault.mode == FAULT_STUCK || fault.mode == FAULT_HALF ? FAULT_FAIL
+									     : FAULT_DO;
 	atomic_store(&fault.fired, true);
 	switch (fault.mode) {
 	case FAULT_CRASH:
@@ -477,7 +478,8 @@ fault_all_synced(void)
 	dir = opendir(path);
 	while ((file = readdir(dir)) != NULL)
 		if (file->d_name[0] != '.') {
-			snprintf(path, sizeof(path), "%s/segments/%s", spool_test_dir, file->d_name);
+			snprintf(path, sizeof(path), "%s/segments/%s", spool_test_dir,
+			    file->d_name);
 			fault_synced_path(path);
 		}
 	closedir(dir);
