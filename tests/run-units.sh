@@ -7,8 +7,10 @@ build=$1
 shift
 passed=0
 failed=0
-log=$build/tests/unit.log
 mkdir -p "$build/tests"
+# Areas may run side by side.
+log=$(mktemp "$build/tests/unit.XXXXXX") || exit 1
+trap 'rm -f "$log"' EXIT
 for program in "$@"; do
 	TMPDIR=${TMPDIR:-/tmp} timeout "${UNIT_TIMEOUT:-300}" "$program" >"$log" 2>&1
 	rc=$?

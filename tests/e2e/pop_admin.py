@@ -124,6 +124,8 @@ class Terminal:
         def take_terminal():
             os.setsid()
             fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+            # Tests that run in the background are born deaf to it.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
 
         self.process = subprocess.Popen(
             [admin.program, "-c", admin.site.conf, *arguments], stdin=slave, stdout=slave,
