@@ -9,6 +9,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,11 +41,27 @@ fail_at(struct loader *l, unsigned line, const char *what)
 	return -1;
 }
 
+/* All of `in`, as far as it fits; closes it. */
 static int
-read_file(struct loader *l, struct strbuf *text)
+read_stream(struct loader *l, const char *file, FILE *in, struct strbuf *text)
 {
 	char block[4096];
 	size_t n;
+	int rc = 0;
+
+	while ((n = fread(block, 1, sizeof(block), in)) > 0 && !text->failed)
+		strbuf_add(text, block, n);
+	if (ferror(in) != 0) {
+		strbuf_addf(l->err, "%s: cannot be read: %s", file, strerrordesc_np(errno));
+		rc = -1;
+	}
+	(void)fclose(in);
+	return rc;
+}
+
+static int
+read_file(struct loader *l, struct strbuf *text)
+{
 	FILE *in = fopen(l->file, "re");
 
 	if (in == NULL) {
@@ -53,15 +70,44 @@ read_file(struct loader *l, struct strbuf *text)
 		    strerrordesc_np(errno));
 		return -1;
 	}
-	while ((n = fread(block, 1, sizeof(block), in)) > 0 && !text->failed)
-		strbuf_add(text, block, n);
-	if (ferror(in) != 0) {
-		strbuf_addf(l->err, "%s: cannot be read: %s", l->file, strerrordesc_np(errno));
-		(void)fclose(in);
+	if (read_stream(l, l->file, in, text) == -1)
 		return -1;
-	}
-	(void)fclose(in);
 	return text->failed ? fail(l, "is larger than 1M, which no configuration is") : 0;
+}
+
+/* The text of the warning, where there is one beside the configuration. */
+static int
+read_warning(struct loader *l)
+{
+	const char *slash = strrchr(l->file, '/');
+	struct strbuf path, text;
+	FILE *in = NULL;
+	int rc = 0;
+
+	strbuf_init(&path, PATH_MAX);
+	strbuf_init(&text, CONFIG_WARNING_MAX);
+	strbuf_add(&path, l->file, slash != NULL ? (size_t)(slash - l->file) + 1 : 0);
+	strbuf_addstr(&path, CONFIG_WARNING_FILE);
+	if (!path.failed)
+		in = fopen(path.buf, "re");
+	if (in == NULL && errno != ENOENT) {
+		strbuf_addf(l->err, "%s: %s", path.buf, strerrordesc_np(errno));
+		rc = -1;
+	} else if (in != NULL) {
+		rc = read_stream(l, path.buf, in, &text);
+		if (rc == 0 && text.failed) {
+			strbuf_addf(l->err, "%s: is larger than 16K", path.buf);
+			rc = -1;
+		}
+		if (rc == 0) {
+			l->config->spool.quota_warning = strbuf_detach(&text);
+			if (l->config->spool.quota_warning == NULL)
+				rc = fail(l, "there is not enough memory");
+		}
+	}
+	strbuf_release(&text);
+	strbuf_release(&path);
+	return rc;
 }
 
 static int
@@ -188,7 +234,7 @@ config_load(const char *file, struct config **config_r, struct strbuf *err)
 	l.config->refs = 1;
 	if (read_file(&l, &text) == -1 ||
 	    ini_read(file, text.buf, text.len, take_key, &l, err) == -1 || set_defaults(&l) == -1 ||
-	    check_together(&l) == -1)
+	    check_together(&l) == -1 || read_warning(&l) == -1)
 		goto out;
 	*config_r = l.config;
 	l.config = NULL;
@@ -218,6 +264,7 @@ config_unref(struct config **config)
 		return;
 	for (i = 0; i < config_nkeys; i++)
 		config_value_release(c, &config_keys[i]);
+	mem_free(&c->spool.quota_warning);
 	mem_free(&c);
 }
 

@@ -23,6 +23,7 @@ enum config_type {
 	CONFIG_SIZE,            /* uint64_t, octets */
 	CONFIG_AGE,             /* uint64_t, seconds */
 	CONFIG_COUNT,           /* uint64_t */
+	CONFIG_PERCENTS,        /* spool.quota_warn and spool.nquota_warn */
 	CONFIG_CHOICE,          /* an enum: which of `words` */
 	CONFIG_SWITCH,          /* bool: which of two `words` */
 	CONFIG_CHARACTER,       /* char */
@@ -37,6 +38,7 @@ struct config_key {
 	const char *value;      /* the default, or NULL: config.c finds it */
 	const char *example;    /* stands in the example file where there is no `value` */
 	const char *words;      /* of CHOICE and SWITCH, with single blanks between */
+	const char *unlimited;  /* of SIZE and AGE: the word for NUM_UNLIMITED, or NULL */
 	uint64_t min, max;      /* of SIZE, AGE and COUNT */
 	const char *sentence;   /* for the example file */
 };

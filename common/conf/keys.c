@@ -64,12 +64,53 @@ const struct config_key config_keys[] = {
 		.sentence = "How much is logged: error, warning, info or debug.",
 	},
 
-	{ .section = "spool", .name = "quota", .type = CONFIG_LATER },
-	{ .section = "spool", .name = "expire", .type = CONFIG_LATER },
-	{ .section = "spool", .name = "keep_deleted", .type = CONFIG_LATER },
-	{ .section = "spool", .name = "keep_deleted_max", .type = CONFIG_LATER },
-	{ .section = "spool", .name = "expire_every", .type = CONFIG_LATER },
-	{ .section = "spool", .name = "quota_warn", .type = CONFIG_LATER },
+	{
+		.section = "spool", .name = "quota",
+		.type = CONFIG_SIZE, .offset = offsetof(struct config, spool.quota),
+		.value = "1G",
+		.unlimited = "none",
+		.min = KIB, .max = NUM_MAX,
+		.sentence = "A new mailbox's quota, or none, where its domain has no other.",
+	},
+	{
+		.section = "spool", .name = "expire",
+		.type = CONFIG_AGE, .offset = offsetof(struct config, spool.expire_s),
+		.value = "never",
+		.unlimited = "never",
+		.min = DAY, .max = 36500 * DAY,
+		.sentence = "A new mailbox's age limit: how long mail stays at the least, from "
+		    "1d, or never to keep all, where its domain has no other.",
+	},
+	{
+		.section = "spool", .name = "keep_deleted",
+		.type = CONFIG_AGE, .offset = offsetof(struct config, spool.keep_deleted_s),
+		.value = "0s",
+		.max = 3650 * DAY,
+		.sentence = "How long pop-admin mail restore can bring deleted mail back.",
+	},
+	{
+		.section = "spool", .name = "keep_deleted_max",
+		.type = CONFIG_SIZE, .offset = offsetof(struct config, spool.keep_deleted_max),
+		.value = "1G",
+		.max = NUM_MAX,
+		.sentence = "How much disk such mail may take; the oldest goes first.",
+	},
+	{
+		.section = "spool", .name = "expire_every",
+		.type = CONFIG_AGE, .offset = offsetof(struct config, spool.expire_every_s),
+		.value = "1h",
+		.min = 1, .max = DAY,
+		.sentence = "How often mail past its age is removed.",
+	},
+	{
+		.section = "spool", .name = "quota_warn",
+		.type = CONFIG_PERCENTS,
+		.optional = true,
+		.value = "80% 95%",
+		.sentence = "Shares of a quota at whose crossing the mailbox's owner gets a "
+		    "message, or none. Its text is " CONFIG_WARNING_FILE " beside this file "
+		    "where there is one.",
+	},
 	{
 		.section = "spool", .name = "reserve",
 		.type = CONFIG_SIZE, .offset = offsetof(struct config, spool.reserve),

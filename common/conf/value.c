@@ -182,6 +182,10 @@ set_number(struct config *c, const struct config_key *k, const char *value, stru
 {
 	uint64_t *n = member(c, k), got;
 
+	if (k->unlimited != NULL && strcmp(value, k->unlimited) == 0) {
+		*n = NUM_UNLIMITED;
+		return 0;
+	}
 	if (parse_number(k, value, &got) == 0 && got >= k->min && got <= k->max) {
 		*n = got;
 		return 0;
@@ -194,7 +198,34 @@ set_number(struct config *c, const struct config_key *k, const char *value, stru
 	format_number(k, k->min, err);
 	strbuf_addstr(err, " to ");
 	format_number(k, k->max, err);
+	if (k->unlimited != NULL)
+		strbuf_addf(err, ", or %s", k->unlimited);
 	return -1;
+}
+
+/* 1 to 100, each once, kept in rising order whatever the order that they were written in. */
+static int
+set_percents(struct config *c, const struct config_key *k, const char *value, struct strbuf *err)
+{
+	uint8_t *list = c->spool.quota_warn;
+	char word[ENDPOINT_TEXT_MAX];
+	uint64_t percent;
+
+	while (next_word(&value, word)) {
+		size_t len = strlen(word), i = c->spool.nquota_warn;
+
+		if (word[len - 1] != '%' || num_parse_u64(word, len - 1, 1, 100, &percent) != 0 ||
+		    memchr(list, (int)percent, i) != NULL)
+			return bad(k, word, err,
+			    "write shares from 1% to 100%, each once, such as 80% 95%");
+		if (i == CONFIG_WARN_MAX)
+			return bad(k, word, err, "that is one too many: write up to 8");
+		for (; i > 0 && list[i - 1] > percent; i--)
+			list[i] = list[i - 1];
+		list[i] = (uint8_t)percent;
+		c->spool.nquota_warn++;
+	}
+	return 0;
 }
 
 static int
@@ -271,6 +302,8 @@ config_value_set(
 		return set_choice(c, k, value, err);
 	case CONFIG_CHARACTER:
 		return set_character(c, k, value, err);
+	case CONFIG_PERCENTS:
+		return set_percents(c, k, value, err);
 	}
 	abort();
 }

@@ -22,6 +22,12 @@
 
 #define CONFIG_DEFAULT_FILE "/etc/restante/restante.conf"
 
+/* Crossings of a quota that may have a warning. */
+#define CONFIG_WARN_MAX 8
+/* The template of that warning stands beside the configuration under this name. */
+#define CONFIG_WARNING_FILE "quota-warning.txt"
+#define CONFIG_WARNING_MAX (16u * 1024)
+
 struct config_endpoints {
 	struct endpoint *list;          /* owned by the configuration */
 	size_t n;
@@ -44,6 +50,14 @@ struct config {
 		enum log_level log_level;
 	} site;
 	struct {
+		uint64_t quota;         /* octets; NUM_UNLIMITED */
+		uint64_t expire_s;      /* NUM_UNLIMITED */
+		uint64_t keep_deleted_s;
+		uint64_t keep_deleted_max;      /* octets */
+		uint64_t expire_every_s;
+		uint8_t quota_warn[CONFIG_WARN_MAX];    /* percent, each once, rising */
+		size_t nquota_warn;
+		char *quota_warning;    /* the template beside the file, or NULL: there is none */
 		uint64_t reserve;       /* octets */
 	} spool;
 	struct {
