@@ -124,9 +124,17 @@ admin_become(struct admin *a)
 int
 admin_open(struct admin *a)
 {
-	struct spool_options options = { .dir = a->config->site.spool,
+	const struct config *c = a->config;
+	struct spool_options options = {
+		.dir = c->site.spool,
 		.role = SPOOL_ADMIN,
-		.reserve = a->config->spool.reserve };
+		.policy = {
+			.reserve = c->spool.reserve,
+			.keep_deleted_s = c->spool.keep_deleted_s,
+			.keep_deleted_max = c->spool.keep_deleted_max,
+			.expire_every_s = c->spool.expire_every_s,
+		},
+	};
 	struct strbuf err;
 	enum spool_status st;
 	int code = admin_become(a);
@@ -135,7 +143,7 @@ admin_open(struct admin *a)
 		return code;
 	if (access(options.dir, F_OK) == 0 && access(options.dir, R_OK | W_OK | X_OK) != 0)
 		return admin_fail(EX_NOPERM, "%s: %s: run this as root or as %s", options.dir,
-		    strerror(errno), a->config->site.user);
+		    strerror(errno), c->site.user);
 	strbuf_init(&err, ERROR_TEXT_MAX);
 	st = spool_open(&options, &a->spool, &err);
 	if (st != SPOOL_OK)

@@ -92,6 +92,17 @@ warn_unreachable(const struct config *c)
 	    log_text("advice", "set certificate and key in [tls]"));
 }
 
+static struct spool_policy
+policy_of(const struct config *c)
+{
+	return (struct spool_policy){
+		.reserve = c->spool.reserve,
+		.keep_deleted_s = c->spool.keep_deleted_s,
+		.keep_deleted_max = c->spool.keep_deleted_max,
+		.expire_every_s = c->spool.expire_every_s,
+	};
+}
+
 int
 pop3d_configure(
     void *arg, const char *file, bool reload, struct server_options *o_r, struct strbuf *err)
@@ -111,6 +122,11 @@ pop3d_configure(
 	if (reload)
 		warn_unreachable(c);
 	log_set_level(c->site.log_level);
+	if (d->spool != NULL) {
+		struct spool_policy policy = policy_of(c);
+
+		spool_set_policy(d->spool, &policy);
+	}
 
 	pthread_mutex_lock(&d->lock);
 	old = d->config;
@@ -159,7 +175,7 @@ pop3d_open(void *arg, struct peers *peers, struct strbuf *err)
 	const struct spool_options options = {
 		.dir = d->first->site.spool,
 		.role = SPOOL_POP3D,
-		.reserve = d->first->spool.reserve,
+		.policy = policy_of(d->first),
 	};
 	enum spool_status status;
 

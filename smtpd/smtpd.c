@@ -94,6 +94,17 @@ log_restart_needed(const struct config *old, const struct config *new, struct st
 	return rc;
 }
 
+static struct spool_policy
+policy_of(const struct config *c)
+{
+	return (struct spool_policy){
+		.reserve = c->spool.reserve,
+		.keep_deleted_s = c->spool.keep_deleted_s,
+		.keep_deleted_max = c->spool.keep_deleted_max,
+		.expire_every_s = c->spool.expire_every_s,
+	};
+}
+
 int
 smtpd_configure(
     void *arg, const char *file, bool reload, struct server_options *o_r, struct strbuf *err)
@@ -111,8 +122,11 @@ smtpd_configure(
 	if (d->first == NULL)
 		d->first = config_ref(c);
 	log_set_level(c->site.log_level);
-	if (d->spool != NULL)
-		spool_set_reserve(d->spool, c->spool.reserve);
+	if (d->spool != NULL) {
+		struct spool_policy policy = policy_of(c);
+
+		spool_set_policy(d->spool, &policy);
+	}
 
 	pthread_mutex_lock(&d->lock);
 	struct config *old = d->config;
@@ -176,7 +190,7 @@ smtpd_open(void *arg, struct peers *peers, struct strbuf *err)
 	const struct spool_options options = {
 		.dir = d->first->site.spool,
 		.role = SPOOL_SMTPD,
-		.reserve = d->first->spool.reserve,
+		.policy = policy_of(d->first),
 	};
 
 	(void)peers;

@@ -38,7 +38,9 @@ add_one(struct index_conn *c, uint64_t message, const struct record *r, const ch
 		return st;
 	stmt = index_stmt(c,
 	    "INSERT INTO entry (mailbox, message, received_ms, octets, blocks, expires_day, uid,"
-	    " reverse_path, recipient) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)");
+	    " reverse_path, recipient, keep_retrieved_s) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, "
+	    "?9,"
+	    " (SELECT expire_retrieved_s FROM mailbox WHERE id = ?1))");
 	sqlite3_bind_int64(stmt, 1, (sqlite3_int64)to->mailbox);
 	sqlite3_bind_int64(stmt, 2, (sqlite3_int64)message);
 	sqlite3_bind_int64(stmt, 3, (sqlite3_int64)r->received_ms);

@@ -337,6 +337,7 @@ maildrop_live_octets(const struct maildrop *md)
 enum spool_status
 maildrop_update(struct maildrop *md)
 {
+	enum remove_cause cause = md->spool->role == SPOOL_ADMIN ? REMOVE_ADMIN : REMOVE_POP3;
 	uint64_t *messages;
 	struct index_conn *c;
 	enum spool_status st;
@@ -354,13 +355,12 @@ maildrop_update(struct maildrop *md)
 	assert(n == md->marked);
 	st = index_write_begin(md->spool, INDEX_MAIN, "update", &c);
 	if (st == SPOOL_OK) {
-		st = remove_entries(c, md->mailbox, messages, n);
+		st = remove_entries(md->spool, c, md->mailbox, messages, n, cause);
 		st = account_end(md->spool, &c, st);
 	}
 	free(messages);
 	if (st == SPOOL_OK)
-		log_event(LOG_LEVEL_INFO, "removed",
-		    log_text("cause", md->spool->role == SPOOL_ADMIN ? "admin" : "pop3"),
+		log_event(LOG_LEVEL_INFO, "removed", log_text("cause", remove_cause_text(cause)),
 		    log_text("user", md->address), log_num("messages", md->marked),
 		    log_num("octets", md->marked_octets));
 	return st;

@@ -2,15 +2,20 @@
  * remove - entries, and with the last of a message the message itself.
  *
  * Invariants, true at the end of each transaction:
- *  1. mailbox.used and .messages are the sum and the count of its entries.
+ *  1. mailbox.used and .messages are the sum and the count of its entries with state 0.
  *  2. holders has a row, with their number, for each message that more than one
- *     mailbox holds, and for no other.
- *  3. segment.live is the number of its messages that somebody holds; each other one is
+ *     entry holds, kept ones included, and for no other.
+ *  3. segment.live is the number of its messages that some entry holds; each other one is
  *     in garbage, or its blocks were given back.
+ *  4. kept_blocks in meta is the sum of the blocks of the entries with state 1.
+ *  5. removal has the last REMOVE_HISTORY removals of each mailbox, mailbox.removals is the
+ *     number of all.
  */
 #include "remove.h"
 
+#include "base/clock.h"
 #include "record.h"
+#include "spool_internal.h"
 
 /* Entries that are taken out of the index at once when all go. */
 #define BATCH 1000
@@ -19,10 +24,33 @@
 struct removal {
 	struct index_conn *c;
 	uint64_t mailbox;
-	uint64_t octets, entries; /* taken out */
+	bool keep;    /* an entry of the mailbox is kept */
+	bool history; /* and remembered */
+	enum remove_cause cause;
+	uint64_t now_s;
+	uint64_t number;          /* of removals of the mailbox before these */
+	uint64_t octets, entries; /* taken out of the mailbox */
+	int64_t kept_blocks;      /* more, or fewer, than before */
 	uint64_t segment;
 	uint64_t dead; /* messages of this segment */
 };
+
+struct found {
+	uint64_t octets, blocks;
+	bool kept;
+};
+
+const char *
+remove_cause_text(unsigned cause)
+{
+	static const char *const texts[] = {
+		[REMOVE_POP3] = "pop3",
+		[REMOVE_EXPIRE] = "expire",
+		[REMOVE_ADMIN] = "admin",
+	};
+
+	return cause < sizeof(texts) / sizeof(texts[0]) ? texts[cause] : "?";
+}
 
 static enum spool_status
 flush_segment(struct removal *r)
@@ -56,7 +84,7 @@ make_garbage(struct removal *r, uint64_t message, uint64_t blocks)
 	return index_run(r->c, stmt);
 }
 
-/* One mailbox fewer holds the message; *last_r when it was the only one. */
+/* One entry fewer holds the message; *last_r when it was the only one. */
 static enum spool_status
 drop_holder(struct removal *r, uint64_t message, bool *last_r)
 {
@@ -84,26 +112,68 @@ drop_holder(struct removal *r, uint64_t message, bool *last_r)
 }
 
 static enum spool_status
-remove_entry(struct removal *r, uint64_t message)
+find(struct removal *r, uint64_t message, struct found *f, bool *row_r)
 {
-	uint64_t octets, blocks;
 	enum spool_status st;
 	sqlite3_stmt *stmt;
-	bool row, last;
 
 	stmt = index_stmt(
-	    r->c, "SELECT octets, blocks FROM entry WHERE mailbox = ?1 AND message = ?2");
+	    r->c, "SELECT octets, blocks, state FROM entry WHERE mailbox = ?1 AND message = ?2");
 	sqlite3_bind_int64(stmt, 1, (sqlite3_int64)r->mailbox);
 	sqlite3_bind_int64(stmt, 2, (sqlite3_int64)message);
-	st = index_step(r->c, stmt, &row);
-	if (st != SPOOL_OK || !row)
+	st = index_step(r->c, stmt, row_r);
+	if (st != SPOOL_OK || !*row_r)
 		return st;
-	octets = (uint64_t)sqlite3_column_int64(stmt, 0);
-	blocks = (uint64_t)sqlite3_column_int64(stmt, 1);
+	f->octets = (uint64_t)sqlite3_column_int64(stmt, 0);
+	f->blocks = (uint64_t)sqlite3_column_int64(stmt, 1);
+	f->kept = sqlite3_column_int(stmt, 2) != 0;
 	sqlite3_reset(stmt);
-	r->octets += octets;
-	r->entries++;
+	return st;
+}
 
+static enum spool_status
+remember(struct removal *r, uint64_t message)
+{
+	uint64_t number = r->number + r->entries;
+	sqlite3_stmt *stmt;
+
+	stmt = index_stmt(r->c,
+	    "INSERT OR REPLACE INTO removal (mailbox, slot, number, removed_s, cause, message, uid,"
+	    " octets, received_ms, reverse_path)"
+	    " SELECT mailbox, ?3, ?4, ?5, ?6, message, uid, octets, received_ms, reverse_path"
+	    " FROM entry WHERE mailbox = ?1 AND message = ?2");
+	sqlite3_bind_int64(stmt, 1, (sqlite3_int64)r->mailbox);
+	sqlite3_bind_int64(stmt, 2, (sqlite3_int64)message);
+	sqlite3_bind_int64(stmt, 3, (sqlite3_int64)(number % REMOVE_HISTORY));
+	sqlite3_bind_int64(stmt, 4, (sqlite3_int64)number);
+	sqlite3_bind_int64(stmt, 5, (sqlite3_int64)r->now_s);
+	sqlite3_bind_int64(stmt, 6, r->cause);
+	return index_run(r->c, stmt);
+}
+
+static enum spool_status
+keep_entry(struct removal *r, uint64_t message, const struct found *f)
+{
+	sqlite3_stmt *stmt;
+
+	stmt = index_stmt(
+	    r->c, "UPDATE entry SET state = 1, removed_s = ?3 WHERE mailbox = ?1 AND message = ?2");
+	sqlite3_bind_int64(stmt, 1, (sqlite3_int64)r->mailbox);
+	sqlite3_bind_int64(stmt, 2, (sqlite3_int64)message);
+	sqlite3_bind_int64(stmt, 3, (sqlite3_int64)r->now_s);
+	r->kept_blocks += (int64_t)f->blocks;
+	return index_run(r->c, stmt);
+}
+
+static enum spool_status
+end_entry(struct removal *r, uint64_t message, const struct found *f)
+{
+	enum spool_status st;
+	sqlite3_stmt *stmt;
+	bool last;
+
+	if (f->kept)
+		r->kept_blocks -= (int64_t)f->blocks;
 	stmt = index_stmt(r->c, "DELETE FROM entry WHERE mailbox = ?1 AND message = ?2");
 	sqlite3_bind_int64(stmt, 1, (sqlite3_int64)r->mailbox);
 	sqlite3_bind_int64(stmt, 2, (sqlite3_int64)message);
@@ -111,29 +181,122 @@ remove_entry(struct removal *r, uint64_t message)
 	if (st == SPOOL_OK)
 		st = drop_holder(r, message, &last);
 	if (st == SPOOL_OK && last)
-		st = make_garbage(r, message, blocks);
+		st = make_garbage(r, message, f->blocks);
+	return st;
+}
+
+/* Out of the mailbox, and with that to an end unless it is kept. */
+static enum spool_status
+take_out(struct removal *r, uint64_t message, const struct found *f)
+{
+	enum spool_status st = SPOOL_OK;
+
+	if (r->history)
+		st = remember(r, message);
+	r->octets += f->octets;
+	r->entries++;
+	if (st != SPOOL_OK)
+		return st;
+	return r->keep ? keep_entry(r, message, f) : end_entry(r, message, f);
+}
+
+static enum spool_status
+write_sums(struct removal *r)
+{
+	enum spool_status st = flush_segment(r);
+	sqlite3_stmt *stmt;
+
+	if (st == SPOOL_OK && r->entries > 0) {
+		stmt = index_stmt(r->c,
+		    "UPDATE mailbox SET used = used - ?2, messages = messages - ?3,"
+		    " removals = removals + ?3 WHERE id = ?1");
+		sqlite3_bind_int64(stmt, 1, (sqlite3_int64)r->mailbox);
+		sqlite3_bind_int64(stmt, 2, (sqlite3_int64)r->octets);
+		sqlite3_bind_int64(stmt, 3, (sqlite3_int64)r->entries);
+		st = index_run(r->c, stmt);
+	}
+	if (st == SPOOL_OK && r->kept_blocks != 0) {
+		stmt = index_stmt(
+		    r->c, "UPDATE meta SET value = value + ?1 WHERE key = 'kept_blocks'");
+		sqlite3_bind_int64(stmt, 1, r->kept_blocks);
+		st = index_run(r->c, stmt);
+	}
+	return st;
+}
+
+static enum spool_status
+read_number(struct removal *r)
+{
+	enum spool_status st;
+	sqlite3_stmt *stmt;
+	bool row;
+
+	stmt = index_stmt(r->c, "SELECT removals FROM mailbox WHERE id = ?1");
+	sqlite3_bind_int64(stmt, 1, (sqlite3_int64)r->mailbox);
+	st = index_step(r->c, stmt, &row);
+	if (st == SPOOL_OK && row) {
+		r->number = (uint64_t)sqlite3_column_int64(stmt, 0);
+		sqlite3_reset(stmt);
+	}
 	return st;
 }
 
 enum spool_status
-remove_entries(struct index_conn *c, uint64_t mailbox, const uint64_t *messages, size_t n)
+remove_entries(struct spool *sp, struct index_conn *c, uint64_t mailbox, const uint64_t *messages,
+    size_t n, enum remove_cause cause)
+{
+	struct removal r = {
+		.c = c,
+		.mailbox = mailbox,
+		.cause = cause,
+		.now_s = clock_wall_ms() / 1000,
+		.keep = atomic_load(&sp->keep_deleted_s) > 0,
+	};
+	enum spool_status st = read_number(&r);
+	struct found f;
+	bool there;
+
+	for (size_t i = 0; st == SPOOL_OK && i < n; i++) {
+		/* Earlier ones would be written over by those that follow. */
+		r.history = n - i <= REMOVE_HISTORY;
+		st = find(&r, messages[i], &f, &there);
+		if (st == SPOOL_OK && there && !f.kept)
+			st = take_out(&r, messages[i], &f);
+	}
+	return st == SPOOL_OK ? write_sums(&r) : st;
+}
+
+enum spool_status
+remove_kept(struct index_conn *c, uint64_t mailbox, const uint64_t *messages, size_t n)
 {
 	struct removal r = { .c = c, .mailbox = mailbox };
 	enum spool_status st = SPOOL_OK;
-	sqlite3_stmt *stmt;
+	struct found f;
+	bool there;
 
-	for (size_t i = 0; st == SPOOL_OK && i < n; i++)
-		st = remove_entry(&r, messages[i]);
-	if (st == SPOOL_OK)
-		st = flush_segment(&r);
-	if (st != SPOOL_OK || r.entries == 0)
-		return st;
-	stmt = index_stmt(
-	    c, "UPDATE mailbox SET used = used - ?2, messages = messages - ?3 WHERE id = ?1");
-	sqlite3_bind_int64(stmt, 1, (sqlite3_int64)mailbox);
-	sqlite3_bind_int64(stmt, 2, (sqlite3_int64)r.octets);
-	sqlite3_bind_int64(stmt, 3, (sqlite3_int64)r.entries);
-	return index_run(c, stmt);
+	for (size_t i = 0; st == SPOOL_OK && i < n; i++) {
+		st = find(&r, messages[i], &f, &there);
+		if (st == SPOOL_OK && there && f.kept)
+			st = end_entry(&r, messages[i], &f);
+	}
+	return st == SPOOL_OK ? write_sums(&r) : st;
+}
+
+static enum spool_status
+end_batch(struct index_conn *c, uint64_t mailbox, const uint64_t *messages, size_t n)
+{
+	struct removal r = { .c = c, .mailbox = mailbox };
+	enum spool_status st = SPOOL_OK;
+	struct found f;
+	bool there;
+
+	for (size_t i = 0; st == SPOOL_OK && i < n; i++) {
+		st = find(&r, messages[i], &f, &there);
+		if (st == SPOOL_OK && there)
+			st =
+			    f.kept ? end_entry(&r, messages[i], &f) : take_out(&r, messages[i], &f);
+	}
+	return st == SPOOL_OK ? write_sums(&r) : st;
 }
 
 enum spool_status
@@ -153,7 +316,11 @@ remove_all_entries(struct index_conn *c, uint64_t mailbox)
 		while ((st = index_step(c, stmt, &row)) == SPOOL_OK && row)
 			messages[n++] = (uint64_t)sqlite3_column_int64(stmt, 0);
 		if (st == SPOOL_OK)
-			st = remove_entries(c, mailbox, messages, n);
+			st = end_batch(c, mailbox, messages, n);
 	} while (st == SPOOL_OK && n == BATCH);
-	return st;
+	if (st != SPOOL_OK)
+		return st;
+	stmt = index_stmt(c, "DELETE FROM removal WHERE mailbox = ?1");
+	sqlite3_bind_int64(stmt, 1, (sqlite3_int64)mailbox);
+	return index_run(c, stmt);
 }

@@ -2,9 +2,15 @@
  * remove - taking entries out of mailboxes.  Private to common/spool.
  *
  * The one place where mail stops being somebody's: UPDATE, an administrator's removal, a
- * mailbox's removal, expiry.  Sums, holders, live counts and garbage change together.
+ * mailbox's removal, expiry.  Sums, holders, live counts, garbage, what is kept and the
+ * history change together.
  *
- * Thread: inside a write transaction of the index, with the maildrop's lock held.
+ * Where the spool keeps deleted mail (spool_policy.keep_deleted_s) an entry is taken out in two
+ * steps: first it only leaves its mailbox, as POP3 and the quota see it, and an administrator
+ * can bring it back; remove_kept() ends it.
+ *
+ * Thread: inside a write transaction of the index; with the maildrop's lock held but for
+ * remove_kept().  After a failure only index_write_abandon() is left.
  */
 #ifndef SPOOL_REMOVE_H
 #define SPOOL_REMOVE_H
@@ -14,12 +20,25 @@
 
 #include "index.h"
 
-/* Removes the entries (mailbox, messages[i]).  One that is not there is passed over.
- * Adjusts mailbox.used and .messages, holders, segment.live, and puts what nobody holds any
- * more into garbage.  After a failure only index_write_abandon() is left. */
-enum spool_status remove_entries(struct index_conn *, uint64_t mailbox, const uint64_t *messages,
+/* As removal.cause has it. */
+enum remove_cause { REMOVE_POP3, REMOVE_EXPIRE, REMOVE_ADMIN };
+
+/* The word for the log and for pop-admin: "pop3", "expire", "admin"; "?" for any other. */
+const char *remove_cause_text(unsigned cause);
+
+/* Of each mailbox so many removals are remembered. */
+#define REMOVE_HISTORY 256
+
+/* Removes the entries (mailbox, messages[i]) that are in the mailbox.  One that is not there is
+ * passed over. */
+enum spool_status remove_entries(struct spool *, struct index_conn *, uint64_t mailbox,
+    const uint64_t *messages, size_t n, enum remove_cause);
+
+/* Ends entries that were removed and kept; others are passed over. */
+enum spool_status remove_kept(struct index_conn *, uint64_t mailbox, const uint64_t *messages,
     size_t n);
-/* The same for all entries of a mailbox. */
+
+/* Ends all entries of a mailbox, in it and kept, and forgets its history. */
 enum spool_status remove_all_entries(struct index_conn *, uint64_t mailbox);
 
 #endif

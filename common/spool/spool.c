@@ -256,11 +256,11 @@ spool_open_on(const struct spool_options *options, const struct disk_ops *disk,
 	sp->dir_fd = sp->segments_fd = -1;
 	sp->dir = mem_dup(options->dir, strlen(options->dir));
 	sp->role = options->role;
-	sp->reserve = options->reserve;
 	sp->segment_max = options->segment_max != 0 ? options->segment_max : SEGMENT_MAX_DEFAULT;
 	sp->disk = disk;
 	pthread_mutex_init(&sp->space_mutex, NULL);
 	pthread_mutex_init(&sp->round_mutex, NULL);
+	spool_set_policy(sp, &options->policy);
 	if (sp->dir != NULL)
 		st = open_parts(sp, err);
 	if (st == SPOOL_OK) {
@@ -350,12 +350,15 @@ spool_may_deliver(struct spool *sp)
 }
 
 void
-spool_set_reserve(struct spool *sp, uint64_t octets)
+spool_set_policy(struct spool *sp, const struct spool_policy *policy)
 {
 	pthread_mutex_lock(&sp->space_mutex);
-	sp->reserve = octets;
+	sp->reserve = policy->reserve;
 	sp->space_asked_ms = 0;
 	pthread_mutex_unlock(&sp->space_mutex);
+	atomic_store(&sp->keep_deleted_s, policy->keep_deleted_s);
+	atomic_store(&sp->keep_deleted_max, policy->keep_deleted_max);
+	atomic_store(&sp->expire_every_s, policy->expire_every_s);
 }
 
 void

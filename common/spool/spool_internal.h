@@ -40,6 +40,9 @@ struct spool {
 	atomic_bool no_holes;           /* the file system cannot punch: said once */
 
 	atomic_bool ready;
+	atomic_uint_least64_t keep_deleted_s;
+	atomic_uint_least64_t keep_deleted_max; /* octets */
+	atomic_uint_least64_t expire_every_s;
 	atomic_size_t delivery_memory;  /* octets that all deliveries hold */
 
 	pthread_mutex_t space_mutex;    /* guards these */

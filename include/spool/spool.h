@@ -62,10 +62,18 @@ enum spool_role {
 	SPOOL_ADMIN,            /* has secrets; recovery is waited for inside spool_open() */
 };
 
+/* What may change while a spool is open. */
+struct spool_policy {
+	uint64_t reserve;               /* octets; free disk below it is SPOOL_NO_SPACE */
+	uint64_t keep_deleted_s;        /* how long deleted mail can be brought back; 0: never */
+	uint64_t keep_deleted_max;      /* octets on the disk that it may take */
+	uint64_t expire_every_s;        /* 0: the janitor removes nothing past its age */
+};
+
 struct spool_options {
 	const char *dir;
 	enum spool_role role;
-	uint64_t reserve;               /* octets; free disk below it is SPOOL_NO_SPACE */
+	struct spool_policy policy;
 	uint64_t segment_max;           /* octets; 0 is the usual 128 MiB.  For tests. */
 };
 
@@ -93,8 +101,8 @@ enum spool_status spool_wait_ready(struct spool *);
  * system once a second at most. */
 enum spool_status spool_may_deliver(struct spool *);
 
-/* Another `reserve` from now on.  Any thread. */
-void spool_set_reserve(struct spool *, uint64_t octets);
+/* Another policy from now on.  Any thread. */
+void spool_set_policy(struct spool *, const struct spool_policy *);
 
 /* A message's id as UIDL, the log and pop-admin show it: lower-case hexadecimal digits. */
 #define SPOOL_UID_LEN 16

@@ -147,7 +147,7 @@ site_open(struct site *site, const char *smtpd_keys, uint64_t reserve)
 	spool_close(&admin);
 
 	options.role = SPOOL_SMTPD;
-	options.reserve = reserve;
+	options.policy.reserve = reserve;
 	if (spool_open_on(&options, site->disk != NULL ? site->disk : &disk_real, &site->spool,
 		&err) != SPOOL_OK ||
 	    spool_wait_ready(site->spool) != SPOOL_OK)

@@ -266,9 +266,12 @@ test_invariants(struct spool *sp)
 {
 	static const char *const wrong[] = {
 		"SELECT id FROM mailbox AS m WHERE used <>"
-		" (SELECT coalesce(sum(octets), 0) FROM entry WHERE mailbox = m.id)",
+		" (SELECT coalesce(sum(octets), 0) FROM entry"
+		" WHERE mailbox = m.id AND state = 0)",
 		"SELECT id FROM mailbox AS m WHERE messages <>"
-		" (SELECT count(*) FROM entry WHERE mailbox = m.id)",
+		" (SELECT count(*) FROM entry WHERE mailbox = m.id AND state = 0)",
+		"SELECT value FROM meta WHERE key = 'kept_blocks' AND value <>"
+		" (SELECT coalesce(sum(blocks), 0) FROM entry WHERE state = 1)",
 		"SELECT message FROM entry GROUP BY message HAVING count(*) > 1 AND count(*) IS NOT"
 		" (SELECT n FROM holders AS h WHERE h.message = entry.message)",
 		"SELECT message FROM holders AS h WHERE n < 2 OR n <>"

@@ -382,7 +382,7 @@ START_TEST(space_is_asked_for)
 	struct spool_options options = {
 		.dir = spool_test_dir,
 		.role = SPOOL_SMTPD,
-		.reserve = UINT64_MAX / 2,
+		.policy.reserve = UINT64_MAX / 2,
 	};
 	struct spool *full;
 	struct strbuf err;

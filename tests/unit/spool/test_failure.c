@@ -136,7 +136,7 @@ remove_messages(struct spool *sp, const char *const *which, size_t n, bool durab
 	if (st != SPOOL_OK)
 		return st;
 	for (uint64_t mailbox = 1; st == SPOOL_OK && mailbox <= 2; mailbox++)
-		st = remove_entries(c, mailbox, messages, n);
+		st = remove_entries(sp, c, mailbox, messages, n, REMOVE_POP3);
 	if (st == SPOOL_OK)
 		return index_write_commit(sp, &c, durable);
 	index_write_abandon(sp, &c);
