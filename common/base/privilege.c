@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <grp.h>
 #include <pwd.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -92,11 +93,26 @@ become(const char *account, struct strbuf *err)
 	return 0;
 }
 
+static bool
+is_needed(const char *account)
+{
+	return geteuid() == 0 && strcmp(account, "root") != 0;
+}
+
+int
+privilege_check(const char *account, struct strbuf *err)
+{
+	uid_t uid;
+	gid_t gid;
+
+	return is_needed(account) ? find_account(account, &uid, &gid, err) : 0;
+}
+
 int
 privilege_become(const char *account, struct strbuf *err)
 {
 	(void)umask(077);
-	if (geteuid() == 0 && strcmp(account, "root") != 0 && become(account, err) == -1)
+	if (is_needed(account) && become(account, err) == -1)
 		return -1;
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == -1)
 		return fail(err, "giving up new privileges", errno);

@@ -412,7 +412,18 @@ run(struct server *s, struct strbuf *err)
 	return code;
 }
 
-/* Tells what is wrong as people read it, or as a line of the log. */
+/* Whether root would find the account that it is to become. */
+static int
+check_user(const struct server *s, struct strbuf *err)
+{
+	strbuf_addf(err, "%s: [site] user: ", s->config_file);
+	if (privilege_check(s->options.user, err) == -1)
+		return -1;
+	strbuf_clear(err);
+	return 0;
+}
+
+/* Tells what is wrong as people read it, not as a line of the log. */
 static int
 check_only(struct server *s, struct strbuf *err)
 {
@@ -422,6 +433,8 @@ check_only(struct server *s, struct strbuf *err)
 	if (rc == 0)
 		rc = load_tls(s, &tls, err);
 	tls_context_unref(&tls);
+	if (rc == 0)
+		rc = check_user(s, err);
 	if (rc == 0)
 		return EX_OK;
 	(void)fprintf(stderr, "%s\n", err->buf);

@@ -14,4 +14,8 @@
  * to 077.  0, or -1 with a sentence in err (unknown account: what to create). */
 int privilege_become(const char *account, struct strbuf *err);
 
+/* Whether privilege_become() would find the account; not asked who is not root.  0, or -1
+ * with a sentence in err. */
+int privilege_check(const char *account, struct strbuf *err);
+
 #endif

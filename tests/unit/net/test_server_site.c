@@ -234,6 +234,9 @@ END_TEST
 
 START_TEST(an_unknown_user_is_said)
 {
+	const struct surroundings none = { 0 };
+	char name[] = "toyd", check[] = "-t", *argv[] = { name, check, NULL };
+
 	if (geteuid() != 0)
 		return;
 	write_config("listen 127.0.0.1:0\nuser nobody-of-this-name\n");
@@ -241,6 +244,11 @@ START_TEST(an_unknown_user_is_said)
 	require_exit(EX_NOPERM);
 	ck_assert_ptr_nonnull(strstr(logged, "nobody-of-this-name"));
 	ck_assert_ptr_null(strstr(logged, "event=opened"));
+	/* Checking finds out what starting would. */
+	start_with(&none, 2, argv);
+	require_exit(EX_CONFIG);
+	ck_assert_ptr_nonnull(
+	    strstr(logged, "/config: [site] user: there is no account \"nobody-of-this-name\""));
 }
 END_TEST
 
