@@ -200,16 +200,20 @@ reload(struct server *s)
 	struct server_options options;
 	struct tls_context *tls;
 	struct strbuf err;
+	bool whole = true;
 
 	server_notify_reloading();
 	strbuf_init(&err, ERROR_MAX);
-	if (program->configure(program->arg, s->config_file, true, &options, &err) == 0)
+	if (program->configure(program->arg, s->config_file, true, &options, &err) == 0) {
 		s->options = options;
-	else
+	} else {
+		whole = false;
 		log_not_reloaded(&err,
 		    "mend the file and send SIGHUP again; the old configuration stays till then");
+	}
 	strbuf_clear(&err);
 	if (load_tls(s, &tls, &err) == -1) {
+		whole = false;
 		log_not_reloaded(
 		    &err, "mend that and send SIGHUP again; the old certificate stays till then");
 		/* Main alone replaces it, so it cannot go while we look. */
@@ -217,7 +221,9 @@ reload(struct server *s)
 	}
 	put_settings(s, tls);
 	strbuf_release(&err);
-	log_event(LOG_LEVEL_INFO, "reloaded", log_text("path", s->config_file));
+	/* Whoever waits for "reloaded" is not to take half of it for all. */
+	log_event(LOG_LEVEL_INFO, whole ? "reloaded" : "reloaded_in_part",
+	    log_text("path", s->config_file));
 	server_notify("READY=1");
 }
 
