@@ -15,6 +15,9 @@
 #include "net/session.h"
 #include "spool/spool.h"
 
+/* No first line of a response is longer, CRLF included (RFC 1939 3). */
+#define POP3_REPLY_MAX 512u
+
 enum pop3_reply {
 	/* No reply, but: */
 	POP3_REPLIED,           /* the handler has written it; the next command */

@@ -346,10 +346,16 @@ session_greet(void *session)
 		s->stamp_ms = clock_wall_ms();
 		s->stamp_count = __atomic_add_fetch(&s->pop3d->stamps, 1, __ATOMIC_RELAXED);
 	}
-	if (pop3_stamp(s, stamp))
-		outq_addf(s->link->out, "+OK %s POP3 ready %s\r\n", host, stamp);
-	else
+	if (pop3_stamp(s, stamp)) {
+		/* RFC 1939 3: a name twice as long as others does not fit twice. */
+		bool fits =
+		    strlen(host) + strlen(stamp) + strlen("+OK  POP3 ready \r\n") <= POP3_REPLY_MAX;
+
+		outq_addf(s->link->out, "+OK %s%sPOP3 ready %s\r\n", fits ? host : "",
+		    fits ? " " : "", stamp);
+	} else {
 		outq_addf(s->link->out, "+OK %s POP3 ready\r\n", host);
+	}
 	return s->link->out->failed ? SESSION_DROP : SESSION_READ;
 }
 

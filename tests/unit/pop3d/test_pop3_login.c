@@ -78,6 +78,38 @@ START_TEST(each_greeting_has_its_stamp)
 }
 END_TEST
 
+/* RFC 1939 3: 512 octets, also with the longest name that a host may have, once or twice. */
+START_TEST(greeting_fits_a_line)
+{
+	char **hostname = &site.pop3d.config->site.hostname;
+
+	for (size_t len = 200; len <= 255; len++) {
+		const char *stamp;
+		struct drive d;
+		bool named;
+
+		free(*hostname);
+		*hostname = mem_must_array(len + 1, 1);
+		memset(*hostname, 'h', len);
+		(*hostname)[1] = '.';
+		drive_open(&d, &site, "203.0.113.9:4711");
+		drive_greet(&d);
+		ck_assert_uint_le(d.said.len, 512);
+		ck_assert(strncmp(d.said.buf, "+OK ", 4) == 0);
+		stamp = strchr(d.said.buf, '<');
+		ck_assert_ptr_nonnull(stamp);
+		ck_assert_str_eq(d.said.buf + d.said.len - 3, ">\r\n");
+		/* The stamp has the whole name, whatever is left out. */
+		ck_assert_ptr_nonnull(strstr(stamp, *hostname));
+		named = strncmp(d.said.buf + 4, *hostname, len) == 0;
+		ck_assert(named || strncmp(d.said.buf, "+OK POP3 ready <", 16) == 0);
+		/* Where it goes depends on how long the numbers are. */
+		ck_assert(named ? len < 240 : len > 220);
+		drive_free(&d, SESSION_END_PEER);
+	}
+}
+END_TEST
+
 START_TEST(apop)
 {
 	static const struct {
@@ -514,6 +546,7 @@ main(void)
 	tcase_set_timeout(apops, 60);
 	tcase_add_checked_fixture(apops, open_apop_site, close_site);
 	tcase_add_test(apops, each_greeting_has_its_stamp);
+	tcase_add_test(apops, greeting_fits_a_line);
 	tcase_add_test(apops, apop);
 	tcase_add_test(apops, apop_is_strict);
 	suite_add_tcase(suite, apops);

@@ -15,7 +15,7 @@ START_TEST(reply_is_well_formed)
 
 	ck_assert_ptr_nonnull(text);
 	len = strlen(text);
-	ck_assert_uint_le(len, 512);
+	ck_assert_uint_le(len, POP3_REPLY_MAX);
 	ck_assert_str_eq(text + len - 2, "\r\n");
 	ck_assert_uint_eq(strcspn(text, "\r\n"), len - 2);
 	for (size_t i = 0; i < len - 2; i++)
