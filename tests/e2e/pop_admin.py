@@ -13,6 +13,7 @@ import re
 import select
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import termios
@@ -543,6 +544,15 @@ def exit_codes(build):
         admin.fails(CONFIG, "user", "list", says=admin.site.conf + ":")
         admin.site.write_config()
         admin.text("user", "list")
+        # A spool of a later version: pop-admin and daemons end alike.
+        index = sqlite3.connect(os.path.join(admin.site.spool, "index", "index.db"))
+        index.execute("PRAGMA user_version = 1000")
+        index.close()
+        admin.fails(CONFIG, "user", "list", says="made by a newer Restante")
+        for program in ("smtpd", "pop3d"):
+            path = os.path.join(admin.site.build, program)
+            same(subprocess.run([path, "-c", admin.site.conf], stderr=subprocess.PIPE,
+                                timeout=60, check=False).returncode, CONFIG)
 
 
 def permission(build):

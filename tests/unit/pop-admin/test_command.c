@@ -42,7 +42,7 @@ assert_one_sentence(void)
 START_TEST(every_status_has_a_code)
 {
 	static const int known[] = { EX_USAGE, EX_DATAERR, EX_NOUSER, EX_UNAVAILABLE, EX_OSERR,
-		EX_CANTCREAT, EX_IOERR, EX_TEMPFAIL, EX_NOPERM };
+		EX_CANTCREAT, EX_IOERR, EX_TEMPFAIL, EX_NOPERM, EX_CONFIG };
 
 	for (int st = 0; st < SPOOL_STATUSES; st++) {
 		int code = admin_exit_code((enum spool_status)st);

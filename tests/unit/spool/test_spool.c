@@ -1,0 +1,149 @@
+/*
+ * Which spools are opened: not one that a newer program made, and none on a file system
+ * that does not keep the promises, which is simulated: fstatfs(2) is ours here.
+ */
+#include "delivery_test.h"
+
+#include <sys/statfs.h>
+#include <sys/syscall.h>
+
+#include "common/spool/spool_internal.h"
+
+#define COUNT(array) ((int)(sizeof(array) / sizeof((array)[0])))
+
+/* What fstatfs(2) says the file system is; 0: the truth. */
+static unsigned long pretended;
+
+/* In place of the C library's. */
+int
+fstatfs(int fd, struct statfs *fs)
+{
+	int rc = (int)syscall(SYS_fstatfs, fd, fs);
+
+	if (rc == 0 && pretended != 0)
+		fs->f_type = (__typeof__(fs->f_type))pretended;
+	return rc;
+}
+
+static void
+setup(void)
+{
+	pretended = 0;
+	spool_test_make();
+}
+
+static void
+teardown(void)
+{
+	spool_test_remove();
+}
+
+/* The types as the kernel's sources have them. */
+static const struct {
+	const char *name;
+	unsigned long type;
+	bool refused;
+} types[] = {
+	{ "NFS", 0x6969, true },
+	{ "SMB", 0x517b, true },
+	{ "CIFS", 0xff534d42, true },
+	{ "SMB2", 0xfe534d42, true },
+	{ "9P", 0x01021997, true },
+	{ "FUSE", 0x65735546, true },
+	{ "Ceph", 0x00c36400, true },
+	{ "AFS", 0x5346414f, true },
+	{ "OCFS2", 0x7461636f, true },
+	{ "GFS2", 0x01161970, true },
+	{ "Lustre", 0x0bd00bd0, true },
+	{ "ext4", 0xef53, false },
+	{ "XFS", 0x58465342, false },
+	{ "Btrfs", 0x9123683e, false },
+	{ "ZFS", 0x2fc12fc1, false },
+	{ "F2FS", 0xf2f52010, false },
+	{ "tmpfs", 0x01021994, false },
+	{ "overlay", 0x794c7630, false },
+};
+
+START_TEST(network_file_systems_are_refused)
+{
+	const struct spool_options options = { .dir = spool_test_dir, .role = SPOOL_ADMIN };
+	enum spool_status want = types[_i].refused ? SPOOL_NETWORK_FS : SPOOL_OK;
+	struct spool *sp;
+	struct strbuf err;
+
+	strbuf_init(&err, 1024);
+	pretended = types[_i].type;
+	ck_assert_msg(
+	    spool_open(&options, &sp, &err) == want, "%s: %s", types[_i].name, err.buf);
+	ck_assert_int_eq(sp == NULL, types[_i].refused);
+	if (types[_i].refused) {
+		ck_assert_ptr_nonnull(strstr(err.buf, spool_test_dir));
+		ck_assert_ptr_nonnull(strstr(err.buf, "network file system"));
+		ck_assert_ptr_nonnull(strstr(err.buf, "local disk"));
+	}
+	spool_close(&sp);
+	/* Nor is one made there, or found to be there already. */
+	ck_assert_int_eq(spool_create(spool_test_dir, &err), want);
+	strbuf_release(&err);
+}
+END_TEST
+
+/* Rows: pragmas for the index, and what opening says then. */
+static const struct {
+	const char *sql;
+	enum spool_status want;
+	const char *says;
+} versions[] = {
+	{ "PRAGMA user_version = 1000", SPOOL_VERSION, "made by a newer Restante" },
+	{ "PRAGMA user_version = 0", SPOOL_NO_SPOOL, "run pop-admin init" },
+};
+
+START_TEST(versions_that_are_not_ours)
+{
+	const struct spool_options options = { .dir = spool_test_dir, .role = SPOOL_ADMIN };
+	struct spool *sp = spool_test_open(SPOOL_ADMIN);
+	struct strbuf err;
+
+	test_sql(sp, versions[_i].sql);
+	spool_close(&sp);
+	strbuf_init(&err, 1024);
+	ck_assert_int_eq(spool_open(&options, &sp, &err), versions[_i].want);
+	ck_assert_ptr_null(sp);
+	ck_assert_msg(strstr(err.buf, versions[_i].says) != NULL, "%s", err.buf);
+	strbuf_release(&err);
+}
+END_TEST
+
+START_TEST(no_folder_is_no_spool)
+{
+	struct spool_options options = { .dir = "/nowhere/at/all", .role = SPOOL_ADMIN };
+	struct spool *sp;
+	struct strbuf err;
+
+	strbuf_init(&err, 1024);
+	ck_assert_int_eq(spool_open(&options, &sp, &err), SPOOL_NO_SPOOL);
+	ck_assert_ptr_nonnull(strstr(err.buf, "run pop-admin init"));
+	strbuf_release(&err);
+}
+END_TEST
+
+int
+main(void)
+{
+	Suite *suite = suite_create("spool");
+	TCase *tc = tcase_create("which");
+	SRunner *runner;
+	int failed;
+
+	tcase_set_timeout(tc, 60);
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_loop_test(tc, network_file_systems_are_refused, 0, COUNT(types));
+	tcase_add_loop_test(tc, versions_that_are_not_ours, 0, COUNT(versions));
+	tcase_add_test(tc, no_folder_is_no_spool);
+	suite_add_tcase(suite, tc);
+	runner = srunner_create(suite);
+	srunner_run_all(runner, CK_NORMAL);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
