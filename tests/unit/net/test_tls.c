@@ -150,6 +150,17 @@ static const struct {
 	{ TLS1_3_VERSION, true, "TLSv1.3" },
 };
 
+/* RFC 8314 4.2: a client that has a certificate is never asked for it. */
+static bool asked;
+
+static int
+note_asked(SSL *ssl, X509 **x509, EVP_PKEY **pkey)
+{
+	(void)ssl, (void)x509, (void)pkey;
+	asked = true;
+	return 0;
+}
+
 START_TEST(versions_from_1_2_on_are_taken)
 {
 	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
@@ -161,6 +172,8 @@ START_TEST(versions_from_1_2_on_are_taken)
 	SSL *client;
 
 	ck_assert(ctx != NULL && context != NULL);
+	asked = false;
+	SSL_CTX_set_client_cert_cb(ctx, note_asked);
 	SSL_CTX_set_security_level(ctx, 0);
 	ck_assert_int_eq(SSL_CTX_set_min_proto_version(ctx, TLS1_VERSION), 1);
 	ck_assert_int_eq(SSL_CTX_set_max_proto_version(ctx, versions[_i].newest), 1);
@@ -177,6 +190,7 @@ START_TEST(versions_from_1_2_on_are_taken)
 		ck_assert_int_eq(result, TLS_OK);
 		ck_assert_str_eq(tls_version(tls), versions[_i].version);
 		ck_assert_uint_gt(strlen(tls_cipher(tls)), 5);
+		ck_assert(!asked);
 	} else {
 		ck_assert_int_eq(result, TLS_FAILED);
 		ck_assert_ptr_nonnull(strstr(tls_error(tls, text, sizeof(text)), "protocol"));

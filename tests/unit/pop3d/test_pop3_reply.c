@@ -29,7 +29,10 @@ START_TEST(reply_is_well_formed)
 		for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++)
 			known += strncmp(rest + 1, codes[i], strlen(codes[i])) == 0;
 		ck_assert_uint_eq(known, 1);
+		rest += 2;
 	}
+	/* Elsewhere a code would be words. */
+	ck_assert_ptr_null(strchr(rest, '['));
 	for (int other = POP3_REPLIED; other < _i; other++)
 		ck_assert(
 		    pop3_reply_text(other) == NULL || strcmp(pop3_reply_text(other), text) != 0);
@@ -65,7 +68,8 @@ START_TEST(some_replies_end_the_session)
 }
 END_TEST
 
-/* RFC 3206 6: [AUTH] for wrong credentials and for nothing else. */
+/* RFC 3206 6: [AUTH] for wrong credentials and for nothing else; 4: what may pass by itself is
+ * [SYS/TEMP]. */
 START_TEST(every_failure_of_the_spool_has_a_reply)
 {
 	enum pop3_reply reply = pop3_reply_to(_i);
@@ -78,6 +82,9 @@ START_TEST(every_failure_of_the_spool_has_a_reply)
 	ck_assert_int_eq(reply == POP3_ERR_IN_USE, _i == SPOOL_BUSY);
 	ck_assert_int_eq(reply == POP3_ERR_PERM, _i == SPOOL_DAMAGED);
 	ck_assert_int_eq(reply == POP3_ERR_NO_MESSAGE, _i == SPOOL_NO_MESSAGE);
+	ck_assert_int_eq(reply == POP3_ERR_TEMP, _i != SPOOL_UNKNOWN && _i != SPOOL_DENIED &&
+						     _i != SPOOL_BUSY && _i != SPOOL_DAMAGED &&
+						     _i != SPOOL_NO_MESSAGE);
 }
 END_TEST
 

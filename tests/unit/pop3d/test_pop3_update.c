@@ -218,7 +218,7 @@ END_TEST
 START_TEST(update_that_fails)
 {
 	struct rlimit limit, none;
-	struct drive d;
+	struct drive d, next;
 
 	signal(SIGXFSZ, SIG_IGN);
 	ck_assert_int_eq(getrlimit(RLIMIT_FSIZE, &limit), 0);
@@ -238,6 +238,9 @@ START_TEST(update_that_fails)
 	ck_assert_str_eq(
 	    d.said.buf, MARKED MARKED "-ERR [SYS/TEMP] nothing was removed, try again later\r\n");
 	ck_assert_int_eq(d.want, SESSION_CLOSE);
+	/* RFC 1939 6: the lock is released all the same. */
+	drive_login(&next, &site);
+	drive_free(&next, SESSION_END_PEER);
 	drive_free(&d, SESSION_END_SELF);
 	ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
 	check_nothing_marked(3);

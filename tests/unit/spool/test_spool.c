@@ -73,8 +73,7 @@ START_TEST(network_file_systems_are_refused)
 
 	strbuf_init(&err, 1024);
 	pretended = types[_i].type;
-	ck_assert_msg(
-	    spool_open(&options, &sp, &err) == want, "%s: %s", types[_i].name, err.buf);
+	ck_assert_msg(spool_open(&options, &sp, &err) == want, "%s: %s", types[_i].name, err.buf);
 	ck_assert_int_eq(sp == NULL, types[_i].refused);
 	if (types[_i].refused) {
 		ck_assert_ptr_nonnull(strstr(err.buf, spool_test_dir));
