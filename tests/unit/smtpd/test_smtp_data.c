@@ -104,6 +104,11 @@ static const struct row {
 	      "mail.example.test; none\r\n\r\n.\r\n"),
 	    L("Return-Path: <x@y>\r\nDelivered-To: z\r\nReceived: q\r\nAuthentication-Results: "
 	      "mail.example.test; none\r\n\r\n") },
+	{ "defects of the message",
+	    L("From\r\n: x\r\nDate: never\r\nResent-To: a@b\r\nFrom: a, b\r\nFrom: c\r\n\tx\r\n "
+	      "\r\nResent-Date:\r\n.\r\n"),
+	    L("From\r\n: x\r\nDate: never\r\nResent-To: a@b\r\nFrom: a, b\r\nFrom: c\r\n\tx\r\n "
+	      "\r\nResent-Date:\r\n") },
 	{ "smuggled",
 	    L("a\n.\r\nMAIL FROM:<e@v>\r\n\r.\r\nRCPT "
 	      "TO:<joe@example.test>\r\n.\r\r\nDATA\r\n.\r\n"),

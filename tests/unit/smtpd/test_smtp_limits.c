@@ -46,10 +46,10 @@ static const struct {
 	const char *want;
 } lines[] = {
 	{ 512, "250/2.0.0" },
-	{ SMTP_LINE_MAX - 1, "250/2.0.0" },
-	{ SMTP_LINE_MAX, "250/2.0.0" },
-	{ SMTP_LINE_MAX + 1, "500/5.5.2" },
-	{ SMTP_LINE_MAX + 2, "500/5.5.2" },
+	{ 2047, "250/2.0.0" },
+	{ 2048, "250/2.0.0" },
+	{ 2049, "500/5.5.2" },
+	{ 2050, "500/5.5.2" },
 	{ 100000, "500/5.5.2" },
 };
 static const size_t steps[] = { 1, 7, 2047, 2048, 2049, 65536, 1000000 };
@@ -149,7 +149,7 @@ START_TEST(too_many_errors)
 	struct drive d;
 
 	begin(&d, _i == 2 ? HI FROM : HI);
-	for (unsigned i = 0; i < SMTP_ERRORS_MAX; i++)
+	for (unsigned i = 0; i < 20; i++)
 		ck_assert_int_eq(say(&d, wrong[_i])[0], '5');
 	/* Good commands are answered all the same. */
 	ck_assert_str_eq(say(&d, "NOOP\r\n"), "250/2.0.0");

@@ -68,6 +68,9 @@ static const struct row {
 	    HI FROM TO "DATA now\r\nRSET all\r\nQUIT please\r\nSTARTTLS x\r\n"
 		       "DATA\r\n.\r\n",
 	    OK_ENVELOPE " 501/5.5.4 501/5.5.4 501/5.5.4 501/5.5.4 354 250/2.0.0" },
+	{ "a name is compared with nothing",
+	    "EHLO [192.0.2.99]\r\nEHLO localhost\r\nHELO mail.example.test\r\nEHLO .\r\n" FROM,
+	    "250 250 250 250 250/2.1.0" },
 	{ "NOOP's argument is nobody's business", "NOOP <a@b> \"c\r\nNOOP\r\n",
 	    "250/2.0.0 250/2.0.0" },
 	{ "VRFY and EXPN", "VRFY joe@example.test\r\nVRFY nobody\r\nVRFY\r\nEXPN team\r\nEXPN\r\n",
@@ -110,6 +113,11 @@ static const struct row {
 	    "MAIL FROM:<a@b.example> SIZE=18446744073709551615\r\n"
 	    "MAIL FROM:<a@b.example> SIZE=99999999999999999999\r\n",
 	    "250 250/2.1.0 250/2.0.0 552/5.3.4 552/5.3.4 552/5.3.4" },
+
+	{ "SIZE ends no message",
+	    HI "MAIL FROM:<a@b.example> SIZE=3\r\n" TO "DATA\r\n" MESSAGE
+	       "MAIL FROM:<a@b.example> SIZE=60000\r\n" TO "DATA\r\nx\r\n.\r\nNOOP\r\n",
+	    OK_ENVELOPE " 354 250/2.0.0 250/2.1.0 250/2.1.5 354 250/2.0.0 250/2.0.0" },
 
 	{ "recipients",
 	    HI FROM "RCPT TO:<JOE@Example.TEST>\r\nRCPT TO:<\"joe\"@example.test>\r\n"
