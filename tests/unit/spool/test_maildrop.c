@@ -248,6 +248,38 @@ START_TEST(uids_stay)
 }
 END_TEST
 
+/* Not when all mail is gone, and its segments with it, and not when the clock is set back. */
+START_TEST(uids_are_never_used_again)
+{
+	static const uint64_t walls[] = { 1795489877000, 1795489877000, 1795489877000,
+		1795486277000, 1795489877005 };
+	uint64_t newest = 0, id;
+	struct maildrop *md;
+
+	spool_close(&sp);
+	for (int i = 0; i < COUNT(walls); i++) {
+		clock_set(1000, walls[i]);
+		sp = spool_test_open(SPOOL_ADMIN);
+		id = deliver((unsigned)i, 150, 1, 1);
+		ck_assert_uint_gt(id, newest);
+		newest = id;
+		md = open_maildrop(1);
+		ck_assert_uint_eq(maildrop_count(md), 1);
+		maildrop_mark(md, 0);
+		ck_assert_int_eq(maildrop_update(md), SPOOL_OK);
+		maildrop_close(&md);
+		spool_close(&sp);
+		/* Its writer has closed it: now it is dead. */
+		sp = spool_test_open(SPOOL_ADMIN);
+		ck_assert_int_eq(spool_upkeep(sp), SPOOL_OK);
+		ck_assert_int_eq(test_number(sp, "SELECT count(*) FROM segment"), 0);
+		spool_close(&sp);
+	}
+	clock_set(0, 0);
+	sp = spool_test_open(SPOOL_ADMIN);
+}
+END_TEST
+
 START_TEST(marks)
 {
 	struct maildrop *md;
@@ -575,6 +607,7 @@ main(void)
 	tcase_add_test(tc, uids);
 	tcase_add_test(tc, only_what_is_there);
 	tcase_add_test(tc, uids_stay);
+	tcase_add_test(tc, uids_are_never_used_again);
 	tcase_add_test(tc, marks);
 	tcase_add_test(tc, large_totals);
 	tcase_add_test(tc, update);
