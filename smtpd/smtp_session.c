@@ -31,6 +31,7 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/log.h"
 #include "base/mem.h"
@@ -101,6 +102,16 @@ peer_name(const struct smtp_session *s, char text[ENDPOINT_TEXT_MAX])
 	return endpoint_format_host(text, s->link->peer);
 }
 
+/* What of a command goes into the log.  Behind AUTH stands a password, sent to the wrong port. */
+static size_t
+loggable(const char *line, size_t len)
+{
+	bool auth =
+	    len > 4 && strncasecmp(line, "AUTH", 4) == 0 && (line[4] == ' ' || line[4] == '\t');
+
+	return auth ? 4 : len;
+}
+
 /* One line for a refusal, in the words that the client was told; each kind so many a
  * minute, or a client could fill the disk with them. */
 static void
@@ -115,7 +126,8 @@ log_refusal(const struct smtp_session *s, enum smtp_reply id, const void *line, 
 	log_event(LOG_LEVEL_INFO, "refused", log_text("session", s->link->id),
 	    log_text("peer", peer_name(s, peer)), log_text("client", s->client),
 	    log_text("reply", smtp_reply_format(text, id)),
-	    line != NULL ? log_octets("command", line, len) : log_text("command", NULL),
+	    line != NULL ? log_octets("command", line, loggable(line, len))
+			 : log_text("command", NULL),
 	    log_num("suppressed", suppressed));
 }
 
