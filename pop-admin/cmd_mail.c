@@ -168,9 +168,13 @@ int
 cmd_mail_remove(struct admin *a, char **operands, size_t n)
 {
 	struct maildrop *md;
+	uint64_t mailbox;
 	size_t removed;
-	int code;
+	int code = find_mailbox(a, operands[0], &mailbox);
 
+	/* Nobody is asked about what cannot be done anyway. */
+	if (code != EX_OK)
+		return code;
 	if (!prompt_confirm(a->yes, "Remove %zu messages of %s?", n - 1, operands[0]))
 		return EX_TEMPFAIL;
 	code = open_maildrop(a, operands[0], true, &md);

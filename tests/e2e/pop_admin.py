@@ -655,6 +655,8 @@ def confirmations(build):
                 term.type(answer)
                 holds(b"nothing was changed" in term.end(BUSY), words)
         same(len(admin.json("mail", "list", "joe@a.test")), 1)
+        for words in (("mail", "remove", "nobody@a.test", uid), ("user", "remove", "nobody@a.test")):
+            holds(b"[y/N]" not in Terminal(admin, *words).end(NO_USER), words)
         for words, answer in zip(asked, (b"y\n", b"yes\n", None)):
             term = Terminal(admin, *words, *([] if answer else ["--yes"]))
             if answer:
