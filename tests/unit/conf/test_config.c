@@ -109,6 +109,17 @@ show_networks(struct strbuf *out, const char *key, const struct config *c)
 }
 
 static void
+show_percents(struct strbuf *out, const char *key, const struct config *c)
+{
+	size_t i;
+
+	strbuf_addf(out, "%s=", key);
+	for (i = 0; i < c->spool.nquota_warn; i++)
+		strbuf_addf(out, "%u%%;", c->spool.quota_warn[i]);
+	strbuf_addch(out, '\n');
+}
+
+static void
 show(struct strbuf *out, const struct config *c)
 {
 	char delimiter[2] = { c->smtpd.recipient_delimiter, '\0' };
@@ -119,6 +130,12 @@ show(struct strbuf *out, const struct config *c)
 	show_text(out, "site.postmaster", c->site.postmaster);
 	show_networks(out, "site.trusted", c);
 	show_number(out, "site.log_level", c->site.log_level);
+	show_number(out, "spool.quota", c->spool.quota);
+	show_number(out, "spool.expire", c->spool.expire_s);
+	show_number(out, "spool.keep_deleted", c->spool.keep_deleted_s);
+	show_number(out, "spool.keep_deleted_max", c->spool.keep_deleted_max);
+	show_number(out, "spool.expire_every", c->spool.expire_every_s);
+	show_percents(out, "spool.quota_warn", c);
 	show_number(out, "spool.reserve", c->spool.reserve);
 	show_text(out, "tls.certificate", c->tls.certificate);
 	show_text(out, "tls.key", c->tls.key);
@@ -143,7 +160,9 @@ show(struct strbuf *out, const struct config *c)
 #define DEFAULTS_BUT_LISTEN_TLS_AND_AFTER                                                          \
 	"site.hostname=mail.example.org\nsite.spool=/var/spool/restante\nsite.user=restante\n"     \
 	"site.postmaster=NULL\nsite.trusted=127.0.0.0/104;::1/128;\nsite.log_level=2\n"            \
-	"spool.reserve=536870912\n"
+	"spool.quota=1073741824\nspool.expire=18446744073709551615\nspool.keep_deleted=0\n"        \
+	"spool.keep_deleted_max=1073741824\nspool.expire_every=3600\n"                            \
+	"spool.quota_warn=80%;95%;\nspool.reserve=536870912\n"
 #define DEFAULTS_OF_SMTPD                                                                          \
 	"smtpd.listen=0.0.0.0:25;[::]:25;\nsmtpd.listen_lmtp=\nsmtpd.max_message_size=52428800\n"  \
 	"smtpd.max_recipients=1000\nsmtpd.max_connections=10000\n"                                 \
@@ -188,6 +207,9 @@ END_TEST
 #define A_NETWORK                                                                                  \
 	"write an address such as ::1, or a network such as 10.0.0.0/8 with nothing behind its "   \
 	"mask"
+#define SIZE_OR_NONE SIZE_FROM("1K", "9223372036854775807") ", or none"
+#define AGE_OR_NEVER TIME_FROM("1d", "36500d") ", or never"
+#define PERCENTS "write shares from 1% to 100%, each once, such as 80% 95%"
 #define NOT_YET " is not in this version: take the line out"
 #define LONG_NAME "/a/path/that/is/longer/than/what/a/message/repeats/of/a/wrong/value"
 
@@ -336,12 +358,56 @@ static const struct {
 	{ "pop3d.lock_wait", "0s", "0", NULL },
 	{ "pop3d.lock_wait", "10m", "600", NULL },
 	{ "pop3d.lock_wait", "11m", NULL, "lock_wait = 11m: " TIME_FROM("0s", "10m") },
-	{ "spool.quota", "1G", NULL, "quota" NOT_YET },
-	{ "spool.expire", "never", NULL, "expire" NOT_YET },
-	{ "spool.keep_deleted", "0s", NULL, "keep_deleted" NOT_YET },
-	{ "spool.keep_deleted_max", "1G", NULL, "keep_deleted_max" NOT_YET },
-	{ "spool.expire_every", "1h", NULL, "expire_every" NOT_YET },
-	{ "spool.quota_warn", "none", NULL, "quota_warn" NOT_YET },
+	{ "spool.quota", "1K", "1024", NULL },
+	{ "spool.quota", "9223372036854775807", "9223372036854775807", NULL },
+	{ "spool.quota", "none", "18446744073709551615", NULL },
+	{ "spool.quota", "1023", NULL, "quota = 1023: " SIZE_OR_NONE },
+	{ "spool.quota", "0", NULL, "quota = 0: " SIZE_OR_NONE },
+	{ "spool.quota", "8E", NULL, "quota = 8E: " SIZE_OR_NONE },
+	{ "spool.quota", "never", NULL, "quota = never: " SIZE_OR_NONE },
+	{ "spool.quota", "None", NULL, "quota = None: " SIZE_OR_NONE },
+	{ "spool.quota", "", NULL, "quota has no value: write one, such as 1G" },
+	{ "spool.expire", "1d", "86400", NULL },
+	{ "spool.expire", "36500d", "3153600000", NULL },
+	{ "spool.expire", "never", "18446744073709551615", NULL },
+	{ "spool.expire", "23h", NULL, "expire = 23h: " AGE_OR_NEVER },
+	{ "spool.expire", "36501d", NULL, "expire = 36501d: " AGE_OR_NEVER },
+	{ "spool.expire", "none", NULL, "expire = none: " AGE_OR_NEVER },
+	{ "spool.expire", "30", NULL, "expire = 30: " AGE_OR_NEVER },
+	{ "spool.keep_deleted", "0s", "0", NULL },
+	{ "spool.keep_deleted", "2w", "1209600", NULL },
+	{ "spool.keep_deleted", "3650d", "315360000", NULL },
+	{ "spool.keep_deleted", "3651d", NULL,
+	    "keep_deleted = 3651d: " TIME_FROM("0s", "3650d") },
+	{ "spool.keep_deleted", "never", NULL,
+	    "keep_deleted = never: " TIME_FROM("0s", "3650d") },
+	{ "spool.keep_deleted_max", "0", "0", NULL },
+	{ "spool.keep_deleted_max", "10G", "10737418240", NULL },
+	{ "spool.keep_deleted_max", "none", NULL,
+	    "keep_deleted_max = none: " SIZE_FROM("0", "9223372036854775807") },
+	{ "spool.expire_every", "1s", "1", NULL },
+	{ "spool.expire_every", "1d", "86400", NULL },
+	{ "spool.expire_every", "0s", NULL, "expire_every = 0s: " TIME_FROM("1s", "1d") },
+	{ "spool.expire_every", "25h", NULL, "expire_every = 25h: " TIME_FROM("1s", "1d") },
+	{ "spool.quota_warn", "none", "", NULL },
+	{ "spool.quota_warn", "", "", NULL },
+	{ "spool.quota_warn", "1% 100%", "1%;100%;", NULL },
+	{ "spool.quota_warn", "95%,80%", "80%;95%;", NULL },
+	{ "spool.quota_warn", "99% 50%, 90%\t60%", "50%;60%;90%;99%;", NULL },
+	{ "spool.quota_warn", "8% 7% 6% 5% 4% 3% 2% 1%", "1%;2%;3%;4%;5%;6%;7%;8%;", NULL },
+	{ "spool.quota_warn", "8% 7% 6% 5% 4% 3% 2% 1% 9%", NULL,
+	    "quota_warn = 9%: that is one too many: write up to 8" },
+	{ "spool.quota_warn", "80% 95% 80%", NULL, "quota_warn = 80%: " PERCENTS },
+	{ "spool.quota_warn", "0%", NULL, "quota_warn = 0%: " PERCENTS },
+	{ "spool.quota_warn", "101%", NULL, "quota_warn = 101%: " PERCENTS },
+	{ "spool.quota_warn", "256%", NULL, "quota_warn = 256%: " PERCENTS },
+	{ "spool.quota_warn", "80% 95", NULL, "quota_warn = 95: " PERCENTS },
+	{ "spool.quota_warn", "80 %", NULL, "quota_warn = 80: " PERCENTS },
+	{ "spool.quota_warn", "%", NULL, "quota_warn = %: " PERCENTS },
+	{ "spool.quota_warn", "80%%", NULL, "quota_warn = 80%%: " PERCENTS },
+	{ "spool.quota_warn", "80.5%", NULL, "quota_warn = 80.5%: " PERCENTS },
+	{ "spool.quota_warn", "-1%", NULL, "quota_warn = -1%: " PERCENTS },
+	{ "spool.quota_warn", "80% none", NULL, "quota_warn = none: " PERCENTS },
 	{ "pop3d.user", "", NULL, "user" NOT_YET },
 	{ "pop3d.login_delay", "0s", NULL, "login_delay" NOT_YET },
 };
@@ -446,10 +512,15 @@ static const struct {
 	    ":2: unknown key \"colour\" in [tls]: [tls] has certificate key" },
 	{ "key like one of three letters", "[tls]\nfoo = x\n",
 	    ":2: unknown key \"foo\" in [tls]: [tls] has certificate key" },
-	{ "key like none where some are not built", "[spool]\ncolour = blue\n",
-	    ":2: unknown key \"colour\" in [spool]: [spool] has reserve" },
-	{ "key like one that is not built", "[spool]\nquotas = 1G\n",
-	    ":2: unknown key \"quotas\" in [spool]: [spool] has reserve" },
+	{ "key like none in a section of many", "[spool]\ncolour = blue\n",
+	    ":2: unknown key \"colour\" in [spool]: [spool] has quota expire keep_deleted "
+	    "keep_deleted_max expire_every quota_warn reserve" },
+	{ "key like none where some are not built", "[pop3d]\ncolour = blue\n",
+	    ":2: unknown key \"colour\" in [pop3d]: [pop3d] has listen listen_tls max_connections "
+	    "max_connections_per_ip timeout plaintext_auth lock_wait" },
+	{ "key like one that is not built", "[pop3d]\nlogin_dely = 1s\n",
+	    ":2: unknown key \"login_dely\" in [pop3d]: [pop3d] has listen listen_tls "
+	    "max_connections max_connections_per_ip timeout plaintext_auth lock_wait" },
 	{ "long key like one in its first half", "[tls]\ncertificate_path = /c\n",
 	    ":2: unknown key \"certificate_path\" in [tls]: [tls] has certificate key" },
 	{ "endless key",
