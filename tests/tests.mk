@@ -120,6 +120,8 @@ install: all
 	install -d $(DESTDIR)$(SBINDIR) $(DESTDIR)$(UNITDIR) $(DESTDIR)$(SYSCONFDIR)/restante
 	install -m 755 $(addprefix $(BUILD)/,$(PROGRAMS)) $(DESTDIR)$(SBINDIR)
 	install -m 644 init/restante.conf.example $(DESTDIR)$(SYSCONFDIR)/restante
+	test -e $(DESTDIR)$(SYSCONFDIR)/restante/quota-warning.txt || \
+	    install -m 644 init/quota-warning.txt $(DESTDIR)$(SYSCONFDIR)/restante
 	for unit in $(wildcard init/*.service init/*.socket init/*.target); do \
 	    sed 's,/usr/local/sbin,$(SBINDIR),g' $$unit > $(DESTDIR)$(UNITDIR)/$$(basename $$unit) && \
 	    chmod 644 $(DESTDIR)$(UNITDIR)/$$(basename $$unit) || exit 1; done

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "common/conf/config_internal.h"
 #include "conf/ini.h"
 
@@ -75,6 +76,54 @@ read_file(struct loader *l, struct strbuf *text)
 	return text->failed ? fail(l, "is larger than 1M, which no configuration is") : 0;
 }
 
+/* A first line `Subject: TEXT`, then an empty one, then what stands in the message. */
+static bool
+has_subject(const char *text)
+{
+	static const char bom[] = "\xef\xbb\xbf", subject[] = "Subject:";
+
+	if (strncmp(text, bom, strlen(bom)) == 0)
+		text += strlen(bom);
+	if (strncasecmp(text, subject, strlen(subject)) != 0)
+		return false;
+	text += strlen(subject);
+	return text[strspn(text, " \t\r")] != '\n' && text[strspn(text, " \t\r")] != '\0';
+}
+
+/* What is behind the first line: nothing, or an empty line. */
+static bool
+second_is_empty(const char *text)
+{
+	text += strcspn(text, "\n");
+	if (*text == '\n')
+		text++;
+	text += *text == '\r';
+	return *text == '\0' || *text == '\n';
+}
+
+static int
+check_warning(struct loader *l, const char *path, const struct strbuf *text)
+{
+	const char *want = NULL;
+	size_t good = strnlen(text->buf, utf8_span(text->buf, text->len));
+	unsigned line = 1;
+
+	if (good < text->len) {
+		for (size_t i = 0; i < good; i++)
+			line += text->buf[i] == '\n';
+		want = "is not UTF-8: save the text in that form";
+	} else if (!has_subject(text->buf)) {
+		want = "has no subject: write \"Subject: \" and what the message is about";
+	} else if (!second_is_empty(text->buf)) {
+		line = 2;
+		want = "is not empty: write an empty line below the subject";
+	}
+	if (want == NULL)
+		return 0;
+	strbuf_addf(l->err, "%s:%u: %s", path, line, want);
+	return -1;
+}
+
 /* The text of the warning, where there is one beside the configuration. */
 static int
 read_warning(struct loader *l)
@@ -84,11 +133,13 @@ read_warning(struct loader *l)
 	FILE *in = NULL;
 	int rc = 0;
 
-	strbuf_init(&path, PATH_MAX);
+	strbuf_init(&path, 2 * PATH_MAX);
 	strbuf_init(&text, CONFIG_WARNING_MAX);
 	strbuf_add(&path, l->file, slash != NULL ? (size_t)(slash - l->file) + 1 : 0);
 	strbuf_addstr(&path, CONFIG_WARNING_FILE);
-	if (!path.failed)
+	if (path.failed)
+		errno = ENOMEM;
+	else
 		in = fopen(path.buf, "re");
 	if (in == NULL && errno != ENOENT) {
 		strbuf_addf(l->err, "%s: %s", path.buf, strerrordesc_np(errno));
@@ -99,6 +150,8 @@ read_warning(struct loader *l)
 			strbuf_addf(l->err, "%s: is larger than 16K", path.buf);
 			rc = -1;
 		}
+		if (rc == 0)
+			rc = check_warning(l, path.buf, &text);
 		if (rc == 0) {
 			l->config->spool.quota_warning = strbuf_detach(&text);
 			if (l->config->spool.quota_warning == NULL)

@@ -57,7 +57,8 @@ struct config {
 		uint64_t expire_every_s;
 		uint8_t quota_warn[CONFIG_WARN_MAX];    /* percent, each once, rising */
 		size_t nquota_warn;
-		char *quota_warning;    /* the template beside the file, or NULL: there is none */
+		char *quota_warning;    /* the template beside the file, or NULL: there is none;
+					   UTF-8, a line `Subject: TEXT`, an empty one, a text */
 		uint64_t reserve;       /* octets */
 	} spool;
 	struct {
