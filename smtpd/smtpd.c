@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "smtp_session.h"
+#include "spool/warning.h"
 
 /* The current configuration, with a reference for the caller. */
 static struct config *
@@ -105,6 +106,24 @@ policy_of(const struct config *c)
 	};
 }
 
+static int
+set_warning(struct spool *spool, const struct config *c, struct strbuf *err)
+{
+	struct spool_warning warning = {
+		.n = c->spool.nquota_warn,
+		.hostname = c->site.hostname,
+		.postmaster = c->site.postmaster,
+		.template = c->spool.quota_warning,
+	};
+
+	_Static_assert(SPOOL_WARNINGS == CONFIG_WARN_MAX, "one limit in two floors");
+	memcpy(warning.percent, c->spool.quota_warn, sizeof(warning.percent));
+	if (spool_set_warning(spool, &warning) == SPOOL_OK)
+		return 0;
+	strbuf_addstr(err, "out of memory");
+	return -1;
+}
+
 int
 smtpd_configure(
     void *arg, const char *file, bool reload, struct server_options *o_r, struct strbuf *err)
@@ -114,8 +133,9 @@ smtpd_configure(
 
 	if (config_load(file, &c, err) != 0)
 		return -1;
-	if (reload ? log_restart_needed(d->first, c, err) != 0
-		   : make_listeners(d, file, c, err) != 0) {
+	if ((reload ? log_restart_needed(d->first, c, err) != 0
+		    : make_listeners(d, file, c, err) != 0) ||
+	    (d->spool != NULL && set_warning(d->spool, c, err) != 0)) {
 		config_unref(&c);
 		return -1;
 	}
@@ -196,6 +216,8 @@ smtpd_open(void *arg, struct peers *peers, struct strbuf *err)
 	(void)peers;
 	enum spool_status st = spool_open(&options, &d->spool, err);
 
+	if (st == SPOOL_OK && set_warning(d->spool, d->first, err) != 0)
+		st = SPOOL_NO_MEMORY;
 	if (st == SPOOL_OK)
 		wait_until_ready(d->spool);
 	return exit_code_for(st);

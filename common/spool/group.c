@@ -28,6 +28,7 @@
 #include "base/mem.h"
 #include "entry.h"
 #include "spool_internal.h"
+#include "warn.h"
 
 /* Vectors for one record: header, message, end, zeros up to the block. */
 #define RECORD_VECTORS 4
@@ -263,6 +264,8 @@ enter_rows(struct group *g, struct index_conn *c, uint64_t end)
 			continue;
 		live += !has_file(d);
 		st = enter_delivery(c, d);
+		if (st == SPOOL_OK)
+			st = warn_look(g->spool, c, d->place.list, d->place.n);
 	}
 	if (st == SPOOL_OK && live > 0) {
 		stmt = index_stmt(
@@ -407,6 +410,7 @@ group_commit(struct group *g)
 		st = index_write_commit(g->spool, &c, false);
 	else
 		index_write_abandon(g->spool, &c);
+	warn_looked(g->spool, st == SPOOL_OK);
 
 	if (st == SPOOL_OK) {
 		g->segment->end = end;

@@ -275,6 +275,40 @@ index_read_end(struct spool *sp, struct index_conn **cp)
 	index_conn_close(c);
 }
 
+bool
+index_changed(struct spool *sp, struct index_watch *watch)
+{
+	struct index_store *s = store_of(sp, INDEX_MAIN);
+	struct index_conn *c = watch->conn;
+	sqlite3_stmt *stmt;
+	bool row, changed = true;
+
+	if (c != NULL && c->generation != atomic_load(&s->generation))
+		index_watch_close(watch);
+	if (watch->conn == NULL) {
+		index_conn_open(s, false, &watch->conn);
+		watch->version = -1;
+	}
+	c = watch->conn;
+	if (c == NULL)
+		return true;
+	/* Of one connection alone: a number that is another one after others' commits. */
+	stmt = index_stmt(c, "PRAGMA data_version");
+	if (index_step(c, stmt, &row) == SPOOL_OK && row) {
+		changed = sqlite3_column_int(stmt, 0) != watch->version;
+		watch->version = sqlite3_column_int(stmt, 0);
+	}
+	sqlite3_reset(stmt);
+	return changed;
+}
+
+void
+index_watch_close(struct index_watch *watch)
+{
+	index_conn_close(watch->conn);
+	watch->conn = NULL;
+}
+
 /* The writer's lock, without a transaction. */
 enum spool_status
 index_writer_take(struct index_store *s, const char *what)

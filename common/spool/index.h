@@ -68,6 +68,17 @@ enum spool_status index_step(struct index_conn *, sqlite3_stmt *, bool *row_r);
 
 sqlite3 *index_db(struct index_conn *);
 
+/* Somebody's view of whether the main database changed; zeroed before the first call. */
+struct index_watch {
+	struct index_conn *conn;        /* owned */
+	int version;
+};
+
+/* Something was committed since the last call, by any process; true also when that cannot be
+ * told.  A few microseconds.  Thread: the watch's. */
+bool index_changed(struct spool *, struct index_watch *);
+void index_watch_close(struct index_watch *);
+
 /* --- for spool.c, the janitor and recovery --- */
 
 /* Makes folder and database where they are missing and brings the schema up to date.  In

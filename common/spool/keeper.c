@@ -15,6 +15,7 @@
 #include "janitor.h"
 #include "recover.h"
 #include "spool_internal.h"
+#include "warn.h"
 
 #define ROUND_MS 1000
 /* After a round, or a recovery, that failed. */
@@ -126,6 +127,8 @@ keeper_run(void *arg)
 	} while (st != SPOOL_OK);
 	do {
 		st = janitor_round(sp, false);
+		if (st == SPOOL_OK || st == SPOOL_BUSY)
+			st = warn_round(sp);
 		failed = st != SPOOL_OK && st != SPOOL_BUSY;
 	} while (keeper_wait(k, failed ? RETRY_MS : ROUND_MS, !failed));
 	return NULL;

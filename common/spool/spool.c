@@ -27,6 +27,7 @@
 #include "janitor.h"
 #include "password.h"
 #include "spool_internal.h"
+#include "warn.h"
 
 #define SEGMENTS_DIR "segments"
 #define RUN_DIR "run"
@@ -238,6 +239,8 @@ open_parts(struct spool *sp, struct strbuf *err)
 		st = index_open(sp, INDEX_SECRETS, &sp->secrets, err);
 	if (st == SPOOL_OK && sp->role != SPOOL_POP3D)
 		st = committer_new(sp, &sp->committer);
+	if (st == SPOOL_OK && sp->role != SPOOL_POP3D)
+		st = warn_new(&sp->warner);
 	if (st == SPOOL_OK)
 		st = keeper_start(sp);
 	return st;
@@ -286,9 +289,12 @@ spool_close(struct spool **spp)
 
 	if (sp == NULL)
 		return;
-	/* The committer's last group may wake the janitor, who may still be recovering. */
+	/* The committer's last group may wake the janitor, who may still be recovering, and who
+	 * gives the committer nothing more. */
+	warn_stop(sp);
 	committer_free(&sp->committer);
 	keeper_stop(sp);
+	warn_free(&sp->warner);
 	index_close(&sp->secrets);
 	index_close(&sp->index);
 	segment_cache_free(&sp->files);

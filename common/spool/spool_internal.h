@@ -18,6 +18,7 @@
 struct committer;
 struct keeper;
 struct password_cache;
+struct warner;
 
 struct spool {
 	char *dir;                      /* owned */
@@ -35,6 +36,7 @@ struct spool {
 	struct password_cache *passwords; /* owned; NULL for smtpd */
 	struct keeper *keeper;          /* owned; for pop-admin it has no thread */
 	struct committer *committer;    /* owned; NULL where nothing is delivered */
+	struct warner *warner;          /* owned; as the committer */
 
 	pthread_mutex_t round_mutex;    /* held for one round of upkeep */
 	atomic_bool no_holes;           /* the file system cannot punch: said once */
