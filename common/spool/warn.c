@@ -298,17 +298,22 @@ stopping(struct warner *w)
 	return stop;
 }
 
+/* *ms_r is how long looking took, without what came of it. */
 static enum spool_status
-look_at_all(struct spool *sp, const struct warn_shares *s)
+look_at_all(struct spool *sp, const struct warn_shares *s, uint64_t *ms_r)
 {
 	struct warn_batch *b = mem_array(1, sizeof(*b));
 	enum spool_status st;
+	uint64_t begun;
 	bool more;
 
+	*ms_r = 0;
 	if (b == NULL)
 		return SPOOL_NO_MEMORY;
 	do {
+		begun = clock_mono_ms();
 		st = read_due(sp, s, b);
+		*ms_r += clock_mono_ms() - begun;
 		more = b->n == WARN_BATCH;
 		if (st == SPOOL_OK && b->n > 0)
 			st = commit_states(sp, s, b);
@@ -346,16 +351,15 @@ warn_round(struct spool *sp)
 	struct warner *w = sp->warner;
 	enum spool_status st;
 	struct warn_shares s;
-	uint64_t begun;
+	uint64_t ms;
 
 	if (w == NULL)
 		return SPOOL_OK;
 	s = shares_of(w);
 	if (s.n == 0 || spool_may_deliver(sp) != SPOOL_OK || !is_time(sp))
 		return SPOOL_OK;
-	begun = clock_mono_ms();
-	st = look_at_all(sp, &s);
-	w->next_look_ms = clock_mono_ms() + (clock_mono_ms() - begun) * LOOK_SHARE;
+	st = look_at_all(sp, &s, &ms);
+	w->next_look_ms = clock_mono_ms() + ms * LOOK_SHARE;
 	pthread_mutex_lock(&w->mutex);
 	w->busy = false;
 	w->pending = w->pending || st != SPOOL_OK;

@@ -1,0 +1,555 @@
+/* warn: who is warned of how full a mailbox is, when, and how often. */
+#include "delivery_test.h"
+
+#include "base/clock.h"
+#include "common/spool/warn.h"
+#include "common/spool/warn_internal.h"
+#include "spool/maildrop.h"
+#include "spool/warning.h"
+
+#define COUNT(array) ((int)(sizeof(array) / sizeof((array)[0])))
+
+/* So large that a warning is less than a thousandth of it. */
+#define BASE_OCTETS 2000000
+
+static const struct spool_warning usual = {
+	.percent = { 80, 95 },
+	.n = 2,
+	.hostname = "mail.example.test",
+};
+
+static void
+set_shares(struct spool *sp, const char *percents)
+{
+	struct spool_warning w = usual;
+
+	w.n = strlen(percents);
+	memcpy(w.percent, percents, w.n);
+	ck_assert_int_eq(spool_set_warning(sp, &w), SPOOL_OK);
+}
+
+/* A spool whose mailboxes 1 to `n` hold one large message each; no thread looks at them. */
+static struct spool *
+open_filled(unsigned n)
+{
+	struct spool *sp = spool_test_open(SPOOL_ADMIN);
+
+	test_mailboxes(sp, n);
+	ck_assert_int_eq(test_deliver(sp, 1, BASE_OCTETS, 1, n, NULL), SPOOL_OK);
+	ck_assert_int_eq(spool_set_warning(sp, &usual), SPOOL_OK);
+	return sp;
+}
+
+static int64_t
+number_of(struct spool *sp, const char *what, unsigned mailbox)
+{
+	char sql[256];
+
+	snprintf(sql, sizeof(sql), "SELECT %s FROM mailbox WHERE id = %u", what, mailbox);
+	return test_number(sp, sql);
+}
+
+static int64_t
+warnings_of(struct spool *sp, unsigned mailbox)
+{
+	char sql[256];
+
+	snprintf(sql, sizeof(sql),
+	    "SELECT count(*) FROM entry WHERE mailbox = %u AND reverse_path = ''", mailbox);
+	return test_number(sp, sql);
+}
+
+/* Makes use this many thousandths of the quota, a little more at most. */
+static void
+set_use(struct spool *sp, unsigned mailbox, unsigned thousandths)
+{
+	char sql[256];
+
+	snprintf(sql, sizeof(sql), "UPDATE mailbox SET quota = used * 1000 / %u WHERE id = %u",
+	    thousandths, mailbox);
+	test_sql(sp, sql);
+}
+
+static void
+round_of(struct spool *sp)
+{
+	sp->warner->next_look_ms = 0;
+	ck_assert_int_eq(warn_round(sp), SPOOL_OK);
+	test_invariants(sp);
+}
+
+/* --- one mailbox, up and down ---------------------------------------------- */
+
+#define STEPS 5
+
+static const struct {
+	const char *name;
+	const char *percents;
+	struct {
+		unsigned use; /* thousandths of the quota; 0: the end */
+		int warnings; /* in all */
+		int warned;
+	} steps[STEPS];
+} ways[] = {
+	{ "up to a share", "\x50\x5f", { { 799, 0, 0 }, { 800, 1, 80 } } },
+	{ "told once", "\x50\x5f", { { 800, 1, 80 }, { 850, 1, 80 }, { 949, 1, 80 } } },
+	{ "from share to share", "\x50\x5f", { { 800, 1, 80 }, { 950, 2, 95 }, { 990, 2, 95 } } },
+	{ "two at once are one message", "\x50\x5f", { { 700, 0, 0 }, { 960, 1, 95 } } },
+	{ "nine points down and up", "\x50\x5f", { { 800, 1, 80 }, { 710, 1, 80 }, { 800, 1, 80 } } },
+	{ "ten points down and up", "\x50\x5f", { { 800, 1, 80 }, { 700, 1, 80 }, { 800, 1, 80 } } },
+	{ "eleven points down and up", "\x50\x5f",
+	    { { 800, 1, 80 }, { 690, 1, 0 }, { 799, 1, 0 }, { 800, 2, 80 } } },
+	{ "ten points and a little", "\x50\x5f", { { 800, 1, 80 }, { 699, 1, 0 }, { 800, 2, 80 } } },
+	{ "below the upper share alone", "\x50\x5f",
+	    { { 950, 1, 95 }, { 840, 1, 80 }, { 900, 1, 80 }, { 950, 2, 95 } } },
+	{ "not so far below the upper one", "\x50\x5f",
+	    { { 950, 1, 95 }, { 855, 1, 95 }, { 950, 1, 95 } } },
+	{ "between lower share and its ten points", "\x50\x5f",
+	    { { 950, 1, 95 }, { 710, 1, 80 }, { 800, 1, 80 }, { 950, 2, 95 } } },
+	{ "below both", "\x50\x5f", { { 950, 1, 95 }, { 690, 1, 0 }, { 800, 2, 80 }, { 950, 3, 95 } } },
+	{ "lowered to less than is there", "\x50\x5f", { { 1500, 0, 95 }, { 500, 0, 0 } } },
+	{ "full to the last octet", "\x50\x5f", { { 1000, 0, 95 }, { 960, 0, 95 } } },
+	{ "all of it as a share", "\x64", { { 999, 0, 0 }, { 1000, 0, 100 }, { 899, 0, 0 } } },
+	{ "small shares", "\x01\x0a", { { 10, 1, 1 }, { 100, 2, 10 }, { 1, 2, 10 }, { 200, 2, 10 } } },
+	{ "eight shares", "\x0b\x16\x21\x2c\x37\x42\x4d\x58",
+	    { { 110, 1, 11 }, { 560, 2, 55 }, { 890, 3, 88 }, { 100, 3, 11 }, { 9, 3, 0 } } },
+	{ "no shares", "", { { 500, 0, 0 }, { 990, 0, 0 } } },
+};
+
+START_TEST(a_mailbox_goes_up_and_down)
+{
+	struct spool *sp = open_filled(1);
+
+	set_shares(sp, ways[_i].percents);
+	for (int i = 0; i < STEPS && ways[_i].steps[i].use > 0; i++) {
+		set_use(sp, 1, ways[_i].steps[i].use);
+		/* Again and again: nothing more comes of it. */
+		for (int again = 0; again < 2; again++) {
+			round_of(sp);
+			ck_assert_msg(warnings_of(sp, 1) == ways[_i].steps[i].warnings,
+			    "%s, step %d: %d warnings", ways[_i].name, i,
+			    (int)warnings_of(sp, 1));
+			ck_assert_msg(number_of(sp, "warned", 1) == ways[_i].steps[i].warned,
+			    "%s, step %d: warned is %d", ways[_i].name, i,
+			    (int)number_of(sp, "warned", 1));
+		}
+	}
+	spool_close(&sp);
+}
+END_TEST
+
+/* Use rises by mail and falls by UPDATE, not by sleight of hand. */
+START_TEST(deliveries_and_removals)
+{
+	struct spool *sp = spool_test_open(SPOOL_ADMIN);
+	struct maildrop *md;
+
+	test_mailboxes(sp, 1);
+	ck_assert_int_eq(spool_set_warning(sp, &usual), SPOOL_OK);
+	test_sql(sp, "UPDATE mailbox SET quota = 1000000");
+	for (unsigned i = 1; i <= 8; i++) {
+		ck_assert_int_eq(warnings_of(sp, 1), 0);
+		ck_assert_int_eq(test_deliver(sp, i, 100000, 1, 1, NULL), SPOOL_OK);
+		round_of(sp);
+	}
+	ck_assert_int_eq(warnings_of(sp, 1), 1);
+	/* The warning is counted like any other mail. */
+	ck_assert_int_gt(number_of(sp, "used", 1), 800000 + 500);
+
+	ck_assert_int_eq(maildrop_lock(sp, 1, "test", &md), SPOOL_OK);
+	ck_assert_int_eq(maildrop_load(md), SPOOL_OK);
+	maildrop_mark(md, 0);
+	maildrop_mark(md, 1);
+	ck_assert_int_eq(maildrop_update(md), SPOOL_OK);
+	maildrop_close(&md);
+	round_of(sp);
+	ck_assert_int_eq(number_of(sp, "warned", 1), 0);
+	ck_assert_int_eq(test_deliver(sp, 11, 100000, 1, 1, NULL), SPOOL_OK);
+	ck_assert_int_eq(test_deliver(sp, 12, 100000, 1, 1, NULL), SPOOL_OK);
+	round_of(sp);
+	ck_assert_int_eq(warnings_of(sp, 1), 2);
+	spool_close(&sp);
+}
+END_TEST
+
+/* --- mailboxes of several kinds --------------------------------------------- */
+
+START_TEST(without_a_quota_there_is_no_share)
+{
+	struct spool *sp = open_filled(2);
+
+	set_use(sp, 1, 900);
+	round_of(sp);
+	ck_assert_int_eq(number_of(sp, "warned", 1), 80);
+	ck_assert_int_eq(number_of(sp, "warned", 2), 0);
+	/* The limit is taken away, and comes back. */
+	test_sql(sp, "UPDATE mailbox SET quota = NULL");
+	round_of(sp);
+	ck_assert_int_eq(number_of(sp, "warned", 1), 0);
+	ck_assert_int_eq(warnings_of(sp, 1), 1);
+	set_use(sp, 1, 900);
+	round_of(sp);
+	ck_assert_int_eq(warnings_of(sp, 1), 2);
+	spool_close(&sp);
+}
+END_TEST
+
+START_TEST(who_is_disabled_gets_none)
+{
+	struct spool *sp = open_filled(1);
+
+	test_sql(sp, "UPDATE mailbox SET enabled = 0");
+	set_use(sp, 1, 900);
+	round_of(sp);
+	ck_assert_int_eq(warnings_of(sp, 1), 0);
+	ck_assert_int_eq(number_of(sp, "warned", 1), 0);
+	test_sql(sp, "UPDATE mailbox SET enabled = 1");
+	round_of(sp);
+	ck_assert_int_eq(warnings_of(sp, 1), 1);
+	/* What it was told is forgotten all the same. */
+	test_sql(sp, "UPDATE mailbox SET enabled = 0");
+	set_use(sp, 1, 500);
+	round_of(sp);
+	ck_assert_int_eq(number_of(sp, "warned", 1), 0);
+	spool_close(&sp);
+}
+END_TEST
+
+/* The largest quotas that there can be, and the smallest. */
+START_TEST(quotas_of_any_size)
+{
+	struct spool *sp = open_filled(1);
+
+	test_sql(sp, "UPDATE mailbox SET quota = 9223372036854775807");
+	round_of(sp);
+	ck_assert_int_eq(number_of(sp, "warned", 1), 0);
+	test_sql(sp, "UPDATE mailbox SET quota = 1");
+	round_of(sp);
+	ck_assert_int_eq(number_of(sp, "warned", 1), 95);
+	test_sql(sp, "UPDATE mailbox SET quota = 0");
+	round_of(sp);
+	ck_assert_int_eq(number_of(sp, "warned", 1), 95);
+	ck_assert_int_eq(warnings_of(sp, 1), 0);
+	spool_close(&sp);
+}
+END_TEST
+
+/* More than are dealt with at once, between others who are due nothing; those that were told
+ * before come first. */
+START_TEST(many_at_once)
+{
+	struct spool *sp = open_filled(400);
+
+	test_sql(sp, "UPDATE mailbox SET quota = used * 10 / 9, warned = 80 WHERE id <= 150");
+	test_sql(sp, "UPDATE mailbox SET quota = used * 10 / 9 WHERE id > 150 AND id % 3 <> 0");
+	test_sql(sp, "UPDATE mailbox SET quota = used * 2 WHERE id > 150 AND id % 3 = 0");
+	round_of(sp);
+	for (unsigned i = 1; i <= 400; i++) {
+		ck_assert_int_eq(warnings_of(sp, i), i > 150 && i % 3 != 0);
+		ck_assert_int_eq(number_of(sp, "warned", i), i <= 150 || i % 3 != 0 ? 80 : 0);
+	}
+	/* Down again, all of them. */
+	test_sql(sp, "UPDATE mailbox SET quota = used * 2");
+	round_of(sp);
+	ck_assert_int_eq(test_number(sp, "SELECT count(*) FROM mailbox WHERE warned > 0"), 0);
+	spool_close(&sp);
+}
+END_TEST
+
+/* --- other settings --------------------------------------------------------- */
+
+START_TEST(other_shares_from_now_on)
+{
+	struct spool *sp = open_filled(1);
+
+	set_use(sp, 1, 850);
+	round_of(sp);
+	ck_assert_int_eq(warnings_of(sp, 1), 1);
+	/* One that is crossed already, though nothing else changed. */
+	set_shares(sp, "\x32\x55");
+	round_of(sp);
+	ck_assert_int_eq(warnings_of(sp, 1), 2);
+	ck_assert_int_eq(number_of(sp, "warned", 1), 85);
+	/* None that is crossed: it was told more. */
+	set_shares(sp, "\x32\x5a");
+	round_of(sp);
+	ck_assert_int_eq(warnings_of(sp, 1), 2);
+	ck_assert_int_eq(number_of(sp, "warned", 1), 85);
+	/* Ten points below what it was told, not below what is told now. */
+	set_use(sp, 1, 740);
+	round_of(sp);
+	ck_assert_int_eq(number_of(sp, "warned", 1), 50);
+	set_use(sp, 1, 890);
+	round_of(sp);
+	ck_assert_int_eq(warnings_of(sp, 1), 2);
+	set_use(sp, 1, 900);
+	round_of(sp);
+	ck_assert_int_eq(warnings_of(sp, 1), 3);
+	spool_close(&sp);
+}
+END_TEST
+
+/* The newest message of mailbox 1, its header and text as stored; free(3). */
+static char *
+newest_text(struct spool *sp)
+{
+	struct segment_file *f;
+	struct record r;
+	char *text;
+	uint64_t message = (uint64_t)test_number(
+	    sp, "SELECT message FROM entry WHERE mailbox = 1 ORDER BY message DESC LIMIT 1");
+
+	ck_assert_int_eq(segment_find(sp, message, true, &f, &r), SPOOL_OK);
+	text = calloc(1, r.wire_len + 1);
+	ck_assert_ptr_nonnull(text);
+	ck_assert_int_eq(pread(f->fd, text, r.wire_len,
+			     (off_t)(r.block * RECORD_BLOCK + r.header_len)), (ssize_t)r.wire_len);
+	segment_put(sp, &f);
+	return text;
+}
+
+START_TEST(what_it_says)
+{
+	static const char template[] = "Subject: {percent}|{messages}|{hostname}\n\n"
+				       "{address} {used} {quota} {postmaster}\n.\n";
+	struct spool_warning w = usual;
+	struct spool *sp = open_filled(1);
+	char *text, own[sizeof(template)];
+
+	strcpy(own, template);
+	w.template = own;
+	w.postmaster = "boss@example.test";
+	ck_assert_int_eq(spool_set_warning(sp, &w), SPOOL_OK);
+	/* It was copied. */
+	memset(own, 'x', sizeof(own) - 1);
+	set_use(sp, 1, 812);
+	round_of(sp);
+	text = newest_text(sp);
+	ck_assert_msg(strncmp(text, "Received: by mail.example.test\r\n", 32) == 0, "%s", text);
+	ck_assert_ptr_nonnull(strstr(text, "\r\nSubject: 81|1|mail.example.test\r\n"));
+	ck_assert_ptr_nonnull(strstr(text, "\r\nTo: <user1@example.test>\r\n"));
+	ck_assert_ptr_nonnull(strstr(text, "\r\nMessage-ID: <warning.1."));
+	ck_assert_ptr_nonnull(strstr(text, "\r\nAuto-Submitted: auto-generated\r\n"));
+	ck_assert_ptr_nonnull(
+	    strstr(text, "\r\n\r\nuser1@example.test 1.91M 2.35M boss@example.test\r\n..\r\n.\r\n"));
+	free(text);
+	/* And the built-in text. */
+	ck_assert_int_eq(spool_set_warning(sp, &usual), SPOOL_OK);
+	set_use(sp, 1, 960);
+	round_of(sp);
+	text = newest_text(sp);
+	ck_assert_ptr_nonnull(strstr(text, "\r\nSubject: Your mailbox is 96% full\r\n"));
+	ck_assert_ptr_nonnull(strstr(text, " <postmaster@mail.example.test>\r\n"));
+	free(text);
+	spool_close(&sp);
+}
+END_TEST
+
+/* --- where it cannot be sent ------------------------------------------------- */
+
+/* It needs some 1,100 octets. */
+START_TEST(it_fits_or_it_is_not_sent)
+{
+	struct spool *sp = open_filled(1);
+
+	test_sql(sp, "UPDATE mailbox SET quota = used + 400");
+	round_of(sp);
+	ck_assert_int_eq(warnings_of(sp, 1), 0);
+	ck_assert_int_eq(number_of(sp, "warned", 1), 95);
+	test_sql(sp, "UPDATE mailbox SET quota = used * 2");
+	round_of(sp);
+	test_sql(sp, "UPDATE mailbox SET quota = used + 2000");
+	round_of(sp);
+	ck_assert_int_eq(warnings_of(sp, 1), 1);
+	ck_assert_int_le(number_of(sp, "used", 1), number_of(sp, "quota", 1));
+	spool_close(&sp);
+}
+END_TEST
+
+/* While no mail is taken none is made, and none is forgotten. */
+START_TEST(it_waits_for_room_on_the_disk)
+{
+	struct spool_policy policy = { .reserve = INT64_MAX };
+	struct spool *sp = open_filled(1);
+
+	spool_set_policy(sp, &policy);
+	set_use(sp, 1, 900);
+	round_of(sp);
+	ck_assert_int_eq(number_of(sp, "warned", 1), 0);
+	policy.reserve = 0;
+	spool_set_policy(sp, &policy);
+	round_of(sp);
+	ck_assert_int_eq(warnings_of(sp, 1), 1);
+	spool_close(&sp);
+}
+END_TEST
+
+START_TEST(no_round_begins_after_the_end)
+{
+	struct spool *sp = open_filled(1);
+
+	set_use(sp, 1, 900);
+	warn_stop(sp);
+	round_of(sp);
+	ck_assert_int_eq(number_of(sp, "warned", 1), 0);
+	spool_close(&sp);
+}
+END_TEST
+
+/* --- when it is looked at ---------------------------------------------------- */
+
+START_TEST(changes_are_seen_and_nothing_else)
+{
+	struct spool *sp = open_filled(1), *other = spool_test_open(SPOOL_POP3D);
+	struct index_watch watch = { NULL, 0 };
+
+	ck_assert(index_changed(sp, &watch));
+	ck_assert(!index_changed(sp, &watch));
+	test_number(sp, "SELECT count(*) FROM mailbox");
+	ck_assert(!index_changed(sp, &watch));
+	test_sql(sp, "UPDATE mailbox SET warned = 1");
+	ck_assert(index_changed(sp, &watch));
+	ck_assert(!index_changed(sp, &watch));
+	test_sql(other, "UPDATE mailbox SET warned = 0");
+	ck_assert(index_changed(sp, &watch));
+	ck_assert(!index_changed(sp, &watch));
+	index_watch_close(&watch);
+	spool_close(&other);
+
+	/* Without a change no round looks: this one is kept from the counter. */
+	round_of(sp);
+	round_of(sp);
+	test_sql(sp, "UPDATE mailbox SET quota = used * 10 / 9");
+	ck_assert(index_changed(sp, &sp->warner->watch));
+	round_of(sp);
+	ck_assert_int_eq(warnings_of(sp, 1), 0);
+	test_sql(sp, "UPDATE mailbox SET last_login_s = 0");
+	round_of(sp);
+	ck_assert_int_eq(warnings_of(sp, 1), 1);
+	spool_close(&sp);
+}
+END_TEST
+
+/* Looking takes its share of the time and no more; what mail brings about does not wait for it. */
+START_TEST(looks_keep_their_distance)
+{
+	struct spool *sp = open_filled(1);
+
+	round_of(sp);
+	sp->warner->next_look_ms = clock_mono_ms() + 1000000;
+	test_sql(sp, "UPDATE mailbox SET quota = used * 10 / 9");
+	ck_assert_int_eq(warn_round(sp), SPOOL_OK);
+	ck_assert_int_eq(warnings_of(sp, 1), 0);
+	sp->warner->next_look_ms = clock_mono_ms();
+	ck_assert_int_eq(warn_round(sp), SPOOL_OK);
+	ck_assert_int_eq(warnings_of(sp, 1), 1);
+
+	sp->warner->next_look_ms = clock_mono_ms() + 1000000;
+	ck_assert_int_eq(test_deliver(sp, 2, 200000, 1, 1, NULL), SPOOL_OK);
+	ck_assert_int_eq(warn_round(sp), SPOOL_OK);
+	ck_assert_int_eq(number_of(sp, "warned", 1), 95);
+	spool_close(&sp);
+}
+END_TEST
+
+/* The committer tells of a crossing, and of nothing else. */
+START_TEST(the_committer_tells_of_a_crossing)
+{
+	struct spool *sp = open_filled(3);
+
+	test_sql(sp, "UPDATE mailbox SET quota = used + 1000000 WHERE id = 2");
+	round_of(sp);
+	ck_assert(!sp->warner->urgent);
+	ck_assert_int_eq(test_deliver(sp, 2, 300000, 1, 3, NULL), SPOOL_OK);
+	ck_assert(!sp->warner->urgent);
+	ck_assert_int_eq(test_deliver(sp, 3, 300000, 1, 3, NULL), SPOOL_OK);
+	ck_assert(sp->warner->urgent);
+	round_of(sp);
+	ck_assert_int_eq(warnings_of(sp, 2), 1);
+	ck_assert_int_eq(warnings_of(sp, 1) + warnings_of(sp, 3), 0);
+	/* Told already. */
+	ck_assert_int_eq(test_deliver(sp, 4, 1000, 1, 3, NULL), SPOOL_OK);
+	ck_assert(!sp->warner->urgent);
+	/* Nobody is warned who may have no mail. */
+	test_sql(sp, "UPDATE mailbox SET enabled = 0, quota = used WHERE id = 3");
+	ck_assert_int_eq(test_deliver(sp, 5, 1000, 1, 3, NULL), SPOOL_OK);
+	ck_assert(!sp->warner->urgent);
+	set_shares(sp, "");
+	sp->warner->urgent = false;
+	test_sql(sp, "UPDATE mailbox SET warned = 0");
+	ck_assert_int_eq(test_deliver(sp, 6, 1000, 2, 2, NULL), SPOOL_OK);
+	ck_assert(!sp->warner->urgent);
+	spool_close(&sp);
+}
+END_TEST
+
+/* In the daemon it comes by itself. */
+START_TEST(the_keeper_does_it)
+{
+	struct spool *sp = spool_test_open(SPOOL_SMTPD);
+	uint64_t end;
+
+	test_mailboxes(sp, 1);
+	test_sql(sp, "UPDATE mailbox SET quota = 1000000");
+	ck_assert_int_eq(spool_set_warning(sp, &usual), SPOOL_OK);
+	for (unsigned i = 0; i < 9; i++)
+		ck_assert_int_eq(test_deliver(sp, i, 99000, 1, 1, NULL), SPOOL_OK);
+	for (end = clock_mono_ms() + 20000; clock_mono_ms() < end && warnings_of(sp, 1) == 0;)
+		usleep(1000);
+	ck_assert_int_eq(warnings_of(sp, 1), 1);
+	spool_close(&sp);
+}
+END_TEST
+
+/* A spool that is closed while warnings are on their way: each is there or not told. */
+START_TEST(the_end_in_the_middle)
+{
+	struct spool *sp = open_filled(300);
+
+	spool_close(&sp);
+	sp = spool_test_open(SPOOL_SMTPD);
+	test_sql(sp, "UPDATE mailbox SET quota = used * 10 / 9");
+	ck_assert_int_eq(spool_set_warning(sp, &usual), SPOOL_OK);
+	usleep((useconds_t)_i * 3000);
+	spool_close(&sp);
+	sp = spool_test_open(SPOOL_ADMIN);
+	test_invariants(sp);
+	for (unsigned i = 1; i <= 300; i++)
+		ck_assert_int_eq(warnings_of(sp, i), number_of(sp, "warned", i) == 80);
+	spool_close(&sp);
+}
+END_TEST
+
+int
+main(void)
+{
+	Suite *s = suite_create("warn");
+	TCase *tc = tcase_create("warn");
+	SRunner *runner;
+	int failed;
+
+	tcase_add_checked_fixture(tc, spool_test_make, spool_test_remove);
+	tcase_set_timeout(tc, 120);
+	tcase_add_loop_test(tc, a_mailbox_goes_up_and_down, 0, COUNT(ways));
+	tcase_add_test(tc, deliveries_and_removals);
+	tcase_add_test(tc, without_a_quota_there_is_no_share);
+	tcase_add_test(tc, who_is_disabled_gets_none);
+	tcase_add_test(tc, quotas_of_any_size);
+	tcase_add_test(tc, many_at_once);
+	tcase_add_test(tc, other_shares_from_now_on);
+	tcase_add_test(tc, what_it_says);
+	tcase_add_test(tc, it_fits_or_it_is_not_sent);
+	tcase_add_test(tc, it_waits_for_room_on_the_disk);
+	tcase_add_test(tc, no_round_begins_after_the_end);
+	tcase_add_test(tc, changes_are_seen_and_nothing_else);
+	tcase_add_test(tc, looks_keep_their_distance);
+	tcase_add_test(tc, the_committer_tells_of_a_crossing);
+	tcase_add_test(tc, the_keeper_does_it);
+	tcase_add_loop_test(tc, the_end_in_the_middle, 0, 6);
+	suite_add_tcase(s, tc);
+	runner = srunner_create(s);
+	srunner_run_all(runner, CK_NORMAL);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed != 0;
+}
