@@ -22,10 +22,10 @@ struct spool_warning {
 	size_t n;                               /* 0: nobody is warned */
 	const char *hostname;
 	const char *postmaster;                 /* address, or NULL: postmaster@hostname */
-	const char *template;                   /* as mail/notice.h has it; NULL: the built-in one */
+	const char *template;                   /* as mail/notice.h has it, or NULL */
 };
 
-/* From now on; until then nobody is warned.  All of it is copied.  Of a spool that delivers
+/* From now on; until then nobody is warned.  All of it is copied.  In a spool that delivers
  * nothing nothing comes of it.  SPOOL_OK, or SPOOL_NO_MEMORY with everything as it was. */
 enum spool_status spool_set_warning(struct spool *, const struct spool_warning *);
 
