@@ -23,6 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "age.h"
 #include "base/clock.h"
 #include "base/crc32c.h"
 #include "base/mem.h"
@@ -32,18 +33,8 @@
 
 /* Vectors for one record: header, message, end, zeros up to the block. */
 #define RECORD_VECTORS 4
-#define DAY_S 86400
 
 /* --- settling ------------------------------------------------------------- */
-
-/* The day on whose beginning the age is past. */
-static uint32_t
-expiry_day(uint64_t received_ms, uint64_t expire_s)
-{
-	uint64_t day = (received_ms / 1000 + expire_s + DAY_S - 1) / DAY_S;
-
-	return day < RECORD_NEVER ? (uint32_t)day : RECORD_NEVER - 1;
-}
 
 static enum spool_status
 settle_recipient(struct index_conn *c, struct delivery *d, struct recipient *r)
@@ -65,8 +56,8 @@ settle_recipient(struct index_conn *c, struct delivery *d, struct recipient *r)
 	r->outcome = sqlite3_column_int(stmt, 0) != 0 ? SPOOL_OK : SPOOL_DISABLED;
 	to->expires_day = RECORD_NEVER;
 	if (sqlite3_column_type(stmt, 1) != SQLITE_NULL)
-		to->expires_day = expiry_day(
-		    d->place.record.received_ms, (uint64_t)sqlite3_column_int64(stmt, 1));
+		to->expires_day = age_day(
+		    d->place.record.received_ms / 1000, (uint64_t)sqlite3_column_int64(stmt, 1));
 	sqlite3_reset(stmt);
 	if (r->outcome != SPOOL_OK)
 		return SPOOL_OK;
