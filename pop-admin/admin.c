@@ -10,6 +10,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "base/num.h"
 #include "base/privilege.h"
 #include "output.h"
 
@@ -59,7 +60,7 @@ static const int exit_codes[SPOOL_STATUSES] = {
 	[SPOOL_BAD_PASSWORD] = EX_DATAERR,
 	[SPOOL_DENIED] = EX_NOPERM,
 	[SPOOL_TOO_MANY] = EX_DATAERR,
-	[SPOOL_OVER_QUOTA] = EX_IOERR,
+	[SPOOL_OVER_QUOTA] = EX_DATAERR,
 	[SPOOL_NO_SPACE] = EX_IOERR,
 	[SPOOL_NO_MEMORY] = EX_OSERR,
 	[SPOOL_IO] = EX_IOERR,
@@ -98,6 +99,63 @@ admin_address(const char *text, bool catch_all, struct address *address_r)
 		return admin_fail(
 		    EX_DATAERR, "\"%s\" is not a full address like joe@example.org", text);
 	return EX_OK;
+}
+
+int
+admin_quota(const char *text, uint64_t *octets_r)
+{
+	if (strcmp(text, "none") == 0)
+		*octets_r = NUM_UNLIMITED;
+	else if (num_parse_size(text, octets_r) != 0 || *octets_r == 0)
+		return admin_fail(EX_DATAERR, "\"%s\" is not a quota like 500M or none", text);
+	return EX_OK;
+}
+
+int
+admin_age(const char *text, uint64_t min_s, uint64_t *seconds_r)
+{
+	char least[NUM_TEXT_MAX];
+
+	if (strcmp(text, "never") == 0) {
+		*seconds_r = NUM_UNLIMITED;
+		return EX_OK;
+	}
+	if (num_parse_age(text, seconds_r) != 0)
+		return admin_fail(EX_DATAERR, "\"%s\" is not an age like 30d or never", text);
+	if (*seconds_r < min_s)
+		return admin_fail(EX_DATAERR, "\"%s\": an age here is at least %s", text,
+		    num_format_age(least, min_s));
+	return EX_OK;
+}
+
+int
+admin_limits(const struct admin *a, bool site, struct account_limits *limits_r)
+{
+	int code = EX_OK;
+
+	memset(limits_r, 0, sizeof(*limits_r));
+	limits_r->has_quota = a->quota != NULL;
+	limits_r->has_expire = a->expire != NULL;
+	if (site && limits_r->has_quota && strcmp(a->quota, "site") == 0)
+		limits_r->quota = ACCOUNT_SITE;
+	else if (limits_r->has_quota)
+		code = admin_quota(a->quota, &limits_r->quota);
+	if (code != EX_OK)
+		return code;
+	if (site && limits_r->has_expire && strcmp(a->expire, "site") == 0)
+		limits_r->expire_s = ACCOUNT_SITE;
+	else if (limits_r->has_expire)
+		code = admin_age(a->expire, ADMIN_EXPIRE_MIN_S, &limits_r->expire_s);
+	return code;
+}
+
+struct account_limits
+admin_site_limits(const struct admin *a)
+{
+	return (struct account_limits){ .has_quota = true,
+		.quota = a->config->spool.quota,
+		.has_expire = true,
+		.expire_s = a->config->spool.expire_s };
 }
 
 int

@@ -1,5 +1,5 @@
 /*
- * cmd_domain - the domains that mail is accepted for.
+ * cmd_domain - the domains that mail is accepted for, and the limits of their new mailboxes.
  */
 #include <sysexits.h>
 
@@ -18,13 +18,36 @@ check_domain(const char *text)
 int
 cmd_domain_add(struct admin *a, char **operands, size_t n)
 {
+	struct account_limits limits;
 	int code = check_domain(operands[0]);
 
 	(void)n;
 	if (code == EX_OK)
-		code = admin_result(account_domain_add(a->spool, operands[0]), operands[0]);
+		code = admin_limits(a, true, &limits);
+	if (code == EX_OK)
+		code =
+		    admin_result(account_domain_add(a->spool, operands[0], &limits), operands[0]);
 	if (code == EX_OK)
 		admin_say(a, "%s added", operands[0]);
+	return code;
+}
+
+int
+cmd_domain_set(struct admin *a, char **operands, size_t n)
+{
+	struct account_limits limits;
+	int code = check_domain(operands[0]);
+
+	(void)n;
+	if (code == EX_OK && a->quota == NULL && a->expire == NULL)
+		code = admin_fail(EX_USAGE, "domain set: say --quota, --expire, or both");
+	if (code == EX_OK)
+		code = admin_limits(a, true, &limits);
+	if (code == EX_OK)
+		code =
+		    admin_result(account_domain_set(a->spool, operands[0], &limits), operands[0]);
+	if (code == EX_OK)
+		admin_say(a, "new mailboxes of %s have other limits", operands[0]);
 	return code;
 }
 
@@ -59,7 +82,8 @@ cmd_domain_list(struct admin *a, char **operands, size_t n)
 {
 	static const char *const keys[] = { "domain", "users", "quota", "expire_s", NULL };
 	struct output *o = output_new(OUTPUT_LISTING, a->json, keys);
-	enum spool_status st = account_domain_list(a->spool, add_row, o);
+	struct account_limits site = admin_site_limits(a);
+	enum spool_status st = account_domain_list(a->spool, &site, add_row, o);
 
 	(void)operands;
 	(void)n;

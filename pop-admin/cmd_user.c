@@ -6,20 +6,34 @@
 #include <sysexits.h>
 
 #include "base/mem.h"
+#include "base/num.h"
 #include "command.h"
 #include "output.h"
 #include "prompt.h"
 
-static const char *const user_keys[] = { "address", "enabled", "quota", "used", "messages",
-	"expire_s", "created", "last_login", "last_delivery", NULL };
+static const char *const user_keys[] = { "address", "enabled", "quota", "used", "share", "messages",
+	"oldest", "expire_s", "expire_retrieved_s", "created", "last_login", "last_delivery",
+	NULL };
+
+/* Of the quota, in percent; a part of one is left out, so that 100 is full. */
+static uint64_t
+share_of(const struct account_user *u)
+{
+	if (u->quota == NUM_UNLIMITED || u->quota == 0)
+		return NUM_UNLIMITED;
+	if (u->used > UINT64_MAX / 100)
+		return u->used / (u->quota / 100 + 1);
+	return u->used * 100 / u->quota;
+}
 
 static void
 user_row(struct output *o, const struct account_user *u)
 {
 	const struct cell cells[] = { cell_text(u->address), cell_bool(u->enabled),
-		cell_size(u->quota), cell_size(u->used), cell_count(u->messages),
-		cell_age(u->expire_s), cell_time(u->created_s), cell_time(u->last_login_s),
-		cell_time(u->last_delivery_s) };
+		cell_size(u->quota), cell_size(u->used), cell_percent(share_of(u)),
+		cell_count(u->messages), cell_time(u->oldest_ms / 1000), cell_age(u->expire_s),
+		cell_age(u->expire_retrieved_s), cell_time(u->created_s),
+		cell_time(u->last_login_s), cell_time(u->last_delivery_s) };
 
 	output_row(o, cells);
 }
@@ -72,13 +86,31 @@ MOST_FIRST(last_login, last_login_s)
 MOST_FIRST(last_delivery, last_delivery_s)
 #undef MOST_FIRST
 
+/* The fullest first, those without a quota last. */
+static int
+by_share(const void *a, const void *b)
+{
+	/* Unlimited, one more, is nothing. */
+	return most_first(share_of(a) + 1, share_of(b) + 1, a, b);
+}
+
+/* The oldest first, an empty mailbox last. */
+static int
+by_oldest(const void *a, const void *b)
+{
+	return most_first(((const struct account_user *)b)->oldest_ms - 1,
+	    ((const struct account_user *)a)->oldest_ms - 1, a, b);
+}
+
 static const struct {
 	const char *key;
 	int (*compare)(const void *, const void *);
 } orders[] = {
 	{ "address", by_address },
 	{ "used", by_used },
+	{ "share", by_share },
 	{ "messages", by_messages },
+	{ "oldest", by_oldest },
 	{ "created", by_created },
 	{ "last_login", by_last_login },
 	{ "last_delivery", by_last_delivery },
@@ -100,8 +132,8 @@ cmd_user_list(struct admin *a, char **operands, size_t n)
 			compare = orders[i].compare;
 	if (compare == NULL)
 		return admin_fail(EX_USAGE,
-		    "--sort %s: sort by address, used, messages, created, last_login or "
-		    "last_delivery",
+		    "--sort %s: sort by address, used, share, messages, oldest, created, "
+		    "last_login or last_delivery",
 		    a->sort);
 	st = account_user_list(a->spool, keep_user, &users);
 	code = admin_result(users.lacked_memory ? SPOOL_NO_MEMORY : st, "users");
@@ -140,12 +172,16 @@ cmd_user_show(struct admin *a, char **operands, size_t n)
 int
 cmd_user_add(struct admin *a, char **operands, size_t n)
 {
+	struct account_limits own, site = admin_site_limits(a);
+	bool keep_secret = (a->given & COMMAND_APOP) != 0;
 	struct address address;
 	struct account_user user;
 	struct strbuf password;
 	int code = admin_address(operands[0], false, &address);
 
 	(void)n;
+	if (code == EX_OK)
+		code = admin_limits(a, false, &own);
 	if (code != EX_OK)
 		return code;
 	/* Nobody is to type a password twice for a name that is taken. */
@@ -153,8 +189,9 @@ cmd_user_add(struct admin *a, char **operands, size_t n)
 		return admin_result(SPOOL_EXISTS, operands[0]);
 	if (prompt_password(&password) != 0)
 		return EX_DATAERR;
-	code = admin_result(
-	    account_user_add(a->spool, &address, password.buf, password.len, a->apop), operands[0]);
+	code = admin_result(account_user_add(a->spool, &address, password.buf, password.len,
+				keep_secret, &own, &site),
+	    operands[0]);
 	prompt_wipe(&password);
 	if (code == EX_OK)
 		admin_say(a, "%s added", operands[0]);

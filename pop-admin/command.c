@@ -4,22 +4,29 @@
 #include "command.h"
 
 #define SOME SIZE_MAX /* any number of operands */
+#define LIMITS (COMMAND_QUOTA | COMMAND_EXPIRE)
 
 const struct command commands[] = {
 	{ "init", NULL, cmd_init, COMMAND_MAKES_SPOOL, 0, 0, "",
 	    "creates the spool and its databases; harmless when they exist" },
 
-	{ "domain", "add", cmd_domain_add, 0, 1, 1, "DOMAIN", "takes mail for a domain" },
+	{ "domain", "add", cmd_domain_add, LIMITS, 1, 1,
+	    "DOMAIN [--quota SIZE|none|site] [--expire AGE|never|site]",
+	    "takes mail for a domain; the limits are for new mailboxes there, else the site's" },
 	{ "domain", "remove", cmd_domain_remove, 0, 1, 1, "DOMAIN",
 	    "takes no more mail for a domain that has no users" },
 	{ "domain", "list", cmd_domain_list, 0, 0, 0, "", "lists the domains" },
-	{ .noun = "domain", .verb = "set", .max = SOME },
+	{ "domain", "set", cmd_domain_set, LIMITS, 1, 1,
+	    "DOMAIN [--quota SIZE|none|site] [--expire AGE|never|site]",
+	    "changes the limits of new mailboxes there; site is the configuration's again" },
 
-	{ "user", "add", cmd_user_add, COMMAND_APOP, 1, 1, "ADDRESS [--apop]",
-	    "creates a mailbox, and its domain when new; --apop keeps the secret that APOP needs" },
+	{ "user", "add", cmd_user_add, COMMAND_APOP | LIMITS, 1, 1,
+	    "ADDRESS [--quota SIZE|none] [--expire AGE|never] [--apop]",
+	    "creates a mailbox, and its domain when new; limits that are not given are the "
+	    "domain's or the site's; --apop keeps the secret that APOP needs" },
 	{ "user", "list", cmd_user_list, COMMAND_SORT, 0, 0, "[--sort KEY]",
-	    "lists the mailboxes by address, used, messages, created, last_login or "
-	    "last_delivery" },
+	    "lists the mailboxes by address, used, share, messages, oldest, created, last_login "
+	    "or last_delivery" },
 	{ "user", "show", cmd_user_show, 0, 1, 1, "ADDRESS", "shows a mailbox" },
 	{ "user", "passwd", cmd_user_passwd, 0, 1, 1, "ADDRESS", "sets a new password" },
 	{ "user", "enable", cmd_user_enable, 0, 1, 1, "ADDRESS",
@@ -30,9 +37,14 @@ const struct command commands[] = {
 	    "removes a mailbox with all its mail" },
 	{ "user", "rename", cmd_user_rename, 0, 2, 2, "ADDRESS NEW",
 	    "gives a mailbox another address; mail, password and UIDs stay" },
-	{ .noun = "user", .verb = "quota", .max = SOME },
-	{ .noun = "user", .verb = "expire", .max = SOME },
-	{ .noun = "user", .verb = "expire-retrieved", .max = SOME },
+	{ "user", "quota", cmd_user_quota, 0, 2, 2, "ADDRESS SIZE|none",
+	    "sets how much a mailbox may hold" },
+	{ "user", "expire", cmd_user_expire, COMMAND_NOW, 2, 2, "ADDRESS AGE|never [--now]",
+	    "sets the age, 1d at least, at which its mail goes: a longer one for what lies there "
+	    "too, a shorter one for later mail; --now sets it for all, whatever was announced" },
+	{ "user", "expire-retrieved", cmd_user_expire_retrieved, 0, 2, 2, "ADDRESS AGE|never",
+	    "the same from the first retrieval on; 0s is at the end of the session that "
+	    "retrieved it" },
 
 	{ "alias", "add", cmd_alias_add, 0, 2, SOME, "ADDRESS TARGET...",
 	    "sends mail for ADDRESS to each TARGET; @DOMAIN as ADDRESS is a catch-all" },

@@ -19,16 +19,22 @@
 struct admin {
 	const char *config_file;
 	bool json, yes;
-	bool apop;                      /* user add --apop */
-	const char *sort;               /* user list --sort KEY; NULL without */
+	unsigned given;                 /* of enum command_flags, what the command line has */
+	const char *sort, *quota, *expire; /* their values; NULL without */
 	struct config *config;          /* owned */
 	struct spool *spool;            /* owned; NULL for `init` */
 };
 
+/* Options that only some commands take, and one thing beside. */
 enum command_flags {
-	COMMAND_APOP = 1,       /* takes --apop */
-	COMMAND_SORT = 2,       /* takes --sort KEY */
-	COMMAND_MAKES_SPOOL = 4, /* runs without one */
+	COMMAND_APOP = 1,
+	COMMAND_SORT = 2,
+	COMMAND_QUOTA = 4,
+	COMMAND_EXPIRE = 8,
+	COMMAND_NOW = 16,
+	COMMAND_DELETED = 32,
+	COMMAND_NEW_UID = 64,
+	COMMAND_MAKES_SPOOL = 1024, /* runs without one */
 };
 
 struct command {
@@ -49,6 +55,7 @@ int cmd_init(struct admin *, char **operands, size_t n);
 int cmd_domain_add(struct admin *, char **operands, size_t n);
 int cmd_domain_remove(struct admin *, char **operands, size_t n);
 int cmd_domain_list(struct admin *, char **operands, size_t n);
+int cmd_domain_set(struct admin *, char **operands, size_t n);
 
 int cmd_user_add(struct admin *, char **operands, size_t n);
 int cmd_user_list(struct admin *, char **operands, size_t n);
@@ -58,6 +65,9 @@ int cmd_user_enable(struct admin *, char **operands, size_t n);
 int cmd_user_disable(struct admin *, char **operands, size_t n);
 int cmd_user_remove(struct admin *, char **operands, size_t n);
 int cmd_user_rename(struct admin *, char **operands, size_t n);
+int cmd_user_quota(struct admin *, char **operands, size_t n);
+int cmd_user_expire(struct admin *, char **operands, size_t n);
+int cmd_user_expire_retrieved(struct admin *, char **operands, size_t n);
 
 int cmd_alias_add(struct admin *, char **operands, size_t n);
 int cmd_alias_remove(struct admin *, char **operands, size_t n);
@@ -85,6 +95,17 @@ void admin_say(const struct admin *, const char *fmt, ...) __attribute__((format
 /* A full address; with `catch_all` "@domain" too.  0, or the exit code after saying
  * what is wrong. */
 int admin_address(const char *text, bool catch_all, struct address *address_r);
+
+/* A quota: a size, or `none`.  An age: at least `min_s`, or `never`.  0, or the exit code after
+ * saying what is wrong. */
+int admin_quota(const char *text, uint64_t *octets_r);
+int admin_age(const char *text, uint64_t min_s, uint64_t *seconds_r);
+/* What --quota and --expire say; with `site` they may also say `site`. */
+int admin_limits(const struct admin *, bool site, struct account_limits *limits_r);
+/* What the configuration says of new mailboxes. */
+struct account_limits admin_site_limits(const struct admin *);
+/* The least age by which mail may go. */
+#define ADMIN_EXPIRE_MIN_S 86400
 
 struct output;
 /* output_end(), with a sentence and 74 when standard output cannot be written. */

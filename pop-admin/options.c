@@ -7,6 +7,7 @@
  */
 #include "options.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sysexits.h>
@@ -17,7 +18,24 @@
 #include "command.h"
 
 /* What commands will take that exist already or will. */
-static const char *const later[] = { "--quota", "--expire", "--now", "--dry-run", "--repair" };
+static const char *const later[] = { "--dry-run", "--repair" };
+
+/* What some commands take. */
+static const struct option {
+	const char *name;
+	enum command_flags flag;
+	const char *value; /* what it needs; NULL: nothing */
+	size_t offset;     /* of the value in struct admin */
+} some[] = {
+	{ "--apop", COMMAND_APOP, NULL, 0 },
+	{ "--sort", COMMAND_SORT, "a key", offsetof(struct admin, sort) },
+	{ "--quota", COMMAND_QUOTA, "a size", offsetof(struct admin, quota) },
+	{ "--expire", COMMAND_EXPIRE, "an age", offsetof(struct admin, expire) },
+	{ "--now", COMMAND_NOW, NULL, 0 },
+	{ "--deleted", COMMAND_DELETED, NULL, 0 },
+	{ "--new-uid", COMMAND_NEW_UID, NULL, 0 },
+};
+#define NSOME (sizeof(some) / sizeof(some[0]))
 
 struct line {
 	struct admin admin;
@@ -49,13 +67,42 @@ value_of(const char *option, const char *name, int *i, int argc, char **argv)
 	return *i + 1 < argc ? argv[++*i] : NULL;
 }
 
+/* The option of the table that this is; NULL: none. */
+static const struct option *
+find_option(const char *text)
+{
+	for (size_t i = 0; i < NSOME; i++) {
+		size_t len = strlen(some[i].name);
+
+		if (strncmp(text, some[i].name, len) == 0 &&
+		    (text[len] == '\0' || (text[len] == '=' && some[i].value != NULL)))
+			return &some[i];
+	}
+	return NULL;
+}
+
+static int
+take_option(struct admin *a, const struct option *o, int *i, int argc, char **argv)
+{
+	const char **value = (const char **)((char *)a + o->offset);
+
+	a->given |= o->flag;
+	if (o->value == NULL)
+		return EX_OK;
+	*value = value_of(argv[*i], o->name, i, argc, argv);
+	return *value != NULL ? EX_OK : admin_fail(EX_USAGE, "%s needs %s", o->name, o->value);
+}
+
 /* Reads the option at argv[*i].  0 or the exit code. */
 static int
 read_option(struct line *l, int *i, int argc, char **argv)
 {
 	const char *option = argv[*i];
+	const struct option *known = find_option(option);
 
-	if (strcmp(option, "-h") == 0 || strcmp(option, "--help") == 0) {
+	if (known != NULL) {
+		return take_option(&l->admin, known, i, argc, argv);
+	} else if (strcmp(option, "-h") == 0 || strcmp(option, "--help") == 0) {
 		l->help = true;
 	} else if (strcmp(option, "-V") == 0 || strcmp(option, "--version") == 0) {
 		l->version = true;
@@ -63,12 +110,6 @@ read_option(struct line *l, int *i, int argc, char **argv)
 		l->admin.json = true;
 	} else if (strcmp(option, "--yes") == 0) {
 		l->admin.yes = true;
-	} else if (strcmp(option, "--apop") == 0) {
-		l->admin.apop = true;
-	} else if (strcmp(option, "--sort") == 0 || strncmp(option, "--sort=", 7) == 0) {
-		l->admin.sort = value_of(option, "--sort", i, argc, argv);
-		if (l->admin.sort == NULL)
-			return admin_fail(EX_USAGE, "--sort needs a key");
 	} else if (strcmp(option, "-c") == 0) {
 		l->admin.config_file = value_of(option, "-c", i, argc, argv);
 		if (l->admin.config_file == NULL)
@@ -174,10 +215,10 @@ check_line(const struct command *c, const struct admin *a, size_t noperands)
 	if (noperands < c->min || noperands > c->max)
 		return admin_fail(
 		    EX_USAGE, "usage: pop-admin %s%s%s %s", c->noun, blank, verb, c->operands);
-	if (a->apop && (c->flags & COMMAND_APOP) == 0)
-		return admin_fail(EX_USAGE, "%s%s%s takes no --apop", c->noun, blank, verb);
-	if (a->sort != NULL && (c->flags & COMMAND_SORT) == 0)
-		return admin_fail(EX_USAGE, "%s%s%s takes no --sort", c->noun, blank, verb);
+	for (size_t i = 0; i < NSOME; i++)
+		if ((a->given & some[i].flag) != 0 && (c->flags & some[i].flag) == 0)
+			return admin_fail(
+			    EX_USAGE, "%s%s%s takes no %s", c->noun, blank, verb, some[i].name);
 	return EX_OK;
 }
 

@@ -65,6 +65,12 @@ cell_bool(bool yes)
 }
 
 struct cell
+cell_percent(uint64_t n)
+{
+	return (struct cell){ .type = CELL_PERCENT, .num = n };
+}
+
+struct cell
 cell_texts(const char *const *texts, size_t n)
 {
 	return (struct cell){ .type = CELL_TEXTS, .texts = texts, .n = n };
@@ -126,6 +132,7 @@ add_json_cell(struct strbuf *out, const struct cell *c)
 		break;
 	case CELL_SIZE:
 	case CELL_AGE:
+	case CELL_PERCENT:
 		if (c->num == NUM_UNLIMITED)
 			strbuf_addstr(out, "null");
 		else
@@ -188,6 +195,12 @@ add_text_cell(struct strbuf *out, const struct cell *c)
 		break;
 	case CELL_BOOL:
 		strbuf_addstr(out, c->num != 0 ? "yes" : "no");
+		break;
+	case CELL_PERCENT:
+		if (c->num == NUM_UNLIMITED)
+			strbuf_addch(out, '-');
+		else
+			strbuf_addf(out, "%" PRIu64 "%%", c->num);
 		break;
 	case CELL_TEXTS:
 		for (size_t i = 0; i < c->n; i++) {

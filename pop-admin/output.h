@@ -16,7 +16,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum cell_type { CELL_TEXT, CELL_COUNT, CELL_SIZE, CELL_AGE, CELL_TIME, CELL_BOOL, CELL_TEXTS };
+enum cell_type { CELL_TEXT, CELL_COUNT, CELL_SIZE, CELL_AGE, CELL_TIME, CELL_BOOL, CELL_PERCENT,
+	CELL_TEXTS };
 
 struct cell {
 	enum cell_type type;
@@ -32,6 +33,7 @@ struct cell cell_size(uint64_t octets);         /* NUM_UNLIMITED: none */
 struct cell cell_age(uint64_t seconds);         /* NUM_UNLIMITED: never */
 struct cell cell_time(uint64_t unix_seconds);   /* 0 and NUM_UNLIMITED: never */
 struct cell cell_bool(bool yes);
+struct cell cell_percent(uint64_t n);           /* NUM_UNLIMITED: of nothing */
 struct cell cell_texts(const char *const *texts, size_t n);
 
 enum output_shape { OUTPUT_LISTING, OUTPUT_SINGLE };

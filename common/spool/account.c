@@ -34,6 +34,11 @@ bind(struct index_conn *c, const char *sql, const char *types, va_list ap)
 	for (int i = 0; types[i] != '\0' && rc == SQLITE_OK; i++) {
 		if (types[i] == 'u') {
 			rc = sqlite3_bind_int64(stmt, i + 1, (sqlite3_int64)va_arg(ap, uint64_t));
+		} else if (types[i] == 'l') {
+			uint64_t limit = va_arg(ap, uint64_t);
+
+			if (limit != NUM_UNLIMITED)
+				rc = sqlite3_bind_int64(stmt, i + 1, (sqlite3_int64)limit);
 		} else if (types[i] == 't') {
 			rc = sqlite3_bind_text(
 			    stmt, i + 1, va_arg(ap, const char *), -1, SQLITE_STATIC);
@@ -204,6 +209,18 @@ account_find_alias(
 		*id_r = account_u64(stmt, 0);
 	sqlite3_reset(stmt);
 	return st;
+}
+
+enum spool_status
+account_find_user(struct index_conn *c, const struct address *address, struct account_mailbox *m_r)
+{
+	enum spool_status st;
+	uint64_t domain;
+
+	st = account_find_domain(c, address->domain, &domain);
+	if (st == SPOOL_OK)
+		st = account_find_mailbox(c, domain, address->local, strlen(address->local), m_r);
+	return st == SPOOL_NO_DOMAIN ? SPOOL_NO_MAILBOX : st;
 }
 
 enum spool_status

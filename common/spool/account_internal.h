@@ -15,9 +15,9 @@
 #include "spool/account.h"
 
 /* The statement for `sql` with its parameters bound in order.  `types` has a letter
- * for each: 'u' a uint64_t, 't' a text, which must live until the statement has been
- * stepped, 'n' NULL (no argument).  NULL when it cannot be had; then it was logged,
- * and the status is SPOOL_IO. */
+ * for each: 'u' a uint64_t, 'l' one in which NUM_UNLIMITED is NULL, 't' a text, which must live
+ * until the statement has been stepped, 'n' NULL (no argument).  NULL when it cannot be had; then
+ * it was logged, and the status is SPOOL_IO. */
 sqlite3_stmt *account_query(struct index_conn *c, const char *sql, const char *types, ...);
 /* The same for one that returns no row, run at once. */
 enum spool_status account_run(struct index_conn *c, const char *sql, const char *types, ...);
@@ -47,6 +47,15 @@ enum spool_status account_find_mailbox(struct index_conn *c, uint64_t domain, co
 /* The same for an alias; no octets are the catch-all.  SPOOL_NO_ALIAS. */
 enum spool_status account_find_alias(
     struct index_conn *c, uint64_t domain, const char *local, size_t len, uint64_t *id_r);
+
+/* Both at once, as an administrator writes them: no alias, no tag.  SPOOL_NO_MAILBOX also for a
+ * domain that is not ours. */
+enum spool_status account_find_user(
+    struct index_conn *c, const struct address *, struct account_mailbox *m_r);
+
+/* The limits of a new mailbox in this domain: the domain's own, else the site's (NULL: none). */
+enum spool_status account_domain_limits(struct index_conn *c, uint64_t domain,
+    const struct account_limits *site, struct account_limits *limits_r);
 
 /* The domain's id; it is made when it is new.  SPOOL_BAD_ADDRESS when this is no
  * domain name. */

@@ -19,7 +19,8 @@
 
 #define USER_COLUMNS                                                                               \
 	"SELECT m.id, m.local, d.name, m.enabled, m.quota, m.used, m.messages, m.expire_s,"        \
-	" m.created_s, m.last_login_s, m.last_delivery_s"                                          \
+	" m.created_s, m.last_login_s, m.last_delivery_s, m.expire_retrieved_s,"                   \
+	" (SELECT min(received_ms) FROM entry WHERE mailbox = m.id AND state = 0)"                 \
 	" FROM mailbox m JOIN domain d ON d.id = m.domain"
 
 static const char sql_get[] = USER_COLUMNS " WHERE m.id = ?1";
@@ -27,7 +28,8 @@ static const char sql_get[] = USER_COLUMNS " WHERE m.id = ?1";
 static const char sql_list[] = USER_COLUMNS " ORDER BY d.folded, m.folded";
 
 static const char sql_add[] =
-    "INSERT INTO mailbox (domain, local, folded, created_s) VALUES (?1, ?2, ?3, ?4)";
+    "INSERT INTO mailbox (domain, local, folded, created_s, quota, expire_s)"
+    " VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
 
 static const char sql_enable[] = "UPDATE mailbox SET enabled = ?2 WHERE id = ?1";
 
@@ -35,18 +37,6 @@ static const char sql_rename[] =
     "UPDATE mailbox SET domain = ?2, local = ?3, folded = ?4 WHERE id = ?1";
 
 static const char sql_remove[] = "DELETE FROM mailbox WHERE id = ?1";
-
-static enum spool_status
-find(struct index_conn *c, const struct address *address, struct account_mailbox *m_r)
-{
-	enum spool_status st;
-	uint64_t domain;
-
-	st = account_find_domain(c, address->domain, &domain);
-	if (st == SPOOL_OK)
-		st = account_find_mailbox(c, domain, address->local, strlen(address->local), m_r);
-	return st == SPOOL_NO_DOMAIN ? SPOOL_NO_MAILBOX : st;
-}
 
 /* The mailbox's id, in a transaction of its own. */
 static enum spool_status
@@ -59,7 +49,7 @@ find_id(struct spool *spool, const struct address *address, uint64_t *id_r)
 	st = index_read_begin(spool, INDEX_MAIN, &c);
 	if (st != SPOOL_OK)
 		return st;
-	st = find(c, address, &mailbox);
+	st = account_find_user(c, address, &mailbox);
 	index_read_end(spool, &c);
 	if (st == SPOOL_OK)
 		*id_r = mailbox.id;
@@ -85,22 +75,34 @@ is_free(struct index_conn *c, uint64_t domain, const char *local, uint64_t self)
 	return st == SPOOL_NO_ALIAS ? SPOOL_OK : st;
 }
 
+/* What the mailbox is to have of its own, else what the domain gives it, else the site. */
+struct limits {
+	const struct account_limits *own, *site; /* either may be NULL */
+};
+
 static enum spool_status
-add(struct spool *spool, struct index_conn *c, const struct address *address, const char *hash,
-    const char *recoverable)
+add(struct spool *spool, struct index_conn *c, const struct address *address,
+    const struct limits *l, const char *hash, const char *recoverable)
 {
 	char folded[ADDRESS_MAX + 1];
+	struct account_limits limits;
 	enum spool_status st;
 	uint64_t domain, id;
 
 	st = account_need_domain(c, address->domain, &domain);
 	if (st == SPOOL_OK)
 		st = is_free(c, domain, address->local, 0);
+	if (st == SPOOL_OK)
+		st = account_domain_limits(c, domain, l->site, &limits);
 	if (st != SPOOL_OK)
 		return st;
+	if (l->own != NULL && l->own->has_quota)
+		limits.quota = l->own->quota;
+	if (l->own != NULL && l->own->has_expire)
+		limits.expire_s = l->own->expire_s;
 	address_fold(folded, address->local);
-	st =
-	    account_run(c, sql_add, "uttu", domain, address->local, folded, clock_wall_ms() / 1000);
+	st = account_run(c, sql_add, "uttull", domain, address->local, folded,
+	    clock_wall_ms() / 1000, limits.quota, limits.expire_s);
 	if (st != SPOOL_OK)
 		return st;
 	id = (uint64_t)sqlite3_last_insert_rowid(index_db(c));
@@ -109,9 +111,11 @@ add(struct spool *spool, struct index_conn *c, const struct address *address, co
 
 enum spool_status
 account_user_add(struct spool *spool, const struct address *address, const void *password,
-    size_t password_len, bool keep_secret)
+    size_t password_len, bool keep_secret, const struct account_limits *own,
+    const struct account_limits *site)
 {
 	char hash[PASSWORD_HASH_MAX], text[ACCOUNT_PASSWORD_MAX + 1] = "";
+	const struct limits limits = { own, site };
 	struct index_conn *c;
 	enum spool_status st;
 
@@ -123,7 +127,7 @@ account_user_add(struct spool *spool, const struct address *address, const void 
 	memcpy(text, password, password_len);
 	st = index_write_begin(spool, INDEX_MAIN, "user add", &c);
 	if (st == SPOOL_OK) {
-		st = add(spool, c, address, hash, keep_secret ? text : NULL);
+		st = add(spool, c, address, &limits, hash, keep_secret ? text : NULL);
 		/* A record names the mailbox by its id and is on disk before its rows: a
 		 * mailbox that the power could still take away would take its mail along. */
 		if (st == SPOOL_OK)
@@ -148,6 +152,8 @@ read_user(sqlite3_stmt *stmt, struct account_user *u)
 	u->created_s = account_u64(stmt, 8);
 	u->last_login_s = account_u64(stmt, 9);
 	u->last_delivery_s = account_u64(stmt, 10);
+	u->expire_retrieved_s = account_limit(stmt, 11);
+	u->oldest_ms = account_u64(stmt, 12);
 	return account_text_address(stmt, 1, 2, u->address);
 }
 
@@ -163,7 +169,7 @@ account_user_find(struct spool *spool, const struct address *address, struct acc
 	st = index_read_begin(spool, INDEX_MAIN, &c);
 	if (st != SPOOL_OK)
 		return st;
-	st = find(c, address, &mailbox);
+	st = account_find_user(c, address, &mailbox);
 	if (st == SPOOL_OK) {
 		stmt = account_query(c, sql_get, "u", mailbox.id);
 		st = index_step(c, stmt, &row);
@@ -227,7 +233,7 @@ account_user_enable(struct spool *spool, const struct address *address, bool ena
 	st = index_write_begin(spool, INDEX_MAIN, "user enable", &c);
 	if (st != SPOOL_OK)
 		return st;
-	st = find(c, address, &mailbox);
+	st = account_find_user(c, address, &mailbox);
 	if (st == SPOOL_OK)
 		st = account_run(c, sql_enable, "uu", mailbox.id, (uint64_t)enabled);
 	return account_end(spool, &c, st);
@@ -259,7 +265,7 @@ remove_locked(struct spool *spool, const struct address *address, uint64_t id)
 	if (st != SPOOL_OK)
 		return st;
 	strbuf_init(&gone, ACCOUNT_GONE_MAX);
-	st = find(c, address, &mailbox);
+	st = account_find_user(c, address, &mailbox);
 	/* Another administrator was here between the look-up and the lock. */
 	if (st == SPOOL_OK && mailbox.id != id)
 		st = SPOOL_BUSY;
@@ -301,7 +307,7 @@ rename_mailbox(
 	enum spool_status st;
 	uint64_t domain;
 
-	st = find(c, address, &mailbox);
+	st = account_find_user(c, address, &mailbox);
 	if (st == SPOOL_OK)
 		st = account_find_domain(c, new_address->domain, &domain);
 	if (st == SPOOL_OK)

@@ -94,20 +94,36 @@ void account_note_login(struct spool *, uint64_t mailbox);
 
 /* --- administration (pop-admin) --- */
 
+/* What a mailbox may hold, and for how long.  Where `has_...` is false nothing is said of it, and
+ * the next one behind decides: a mailbox's own, its domain's, the site's.  The last is in the
+ * configuration, which this floor does not know: it is handed in.  NULL says nothing at all. */
+struct account_limits {
+	bool has_quota, has_expire;
+	uint64_t quota;                 /* octets; NUM_UNLIMITED */
+	uint64_t expire_s;              /* NUM_UNLIMITED */
+};
+/* In a domain's limits: the site's again. */
+#define ACCOUNT_SITE (UINT64_MAX - 1)
+
 struct account_domain {
 	char name[ADDRESS_DOMAIN_MAX + 1];
 	uint64_t users;
-	uint64_t quota, expire_s;       /* of new mailboxes; NUM_UNLIMITED */
+	uint64_t quota, expire_s;       /* what a new mailbox gets; NUM_UNLIMITED */
 };
 
-/* SPOOL_BAD_ADDRESS when `name` is no domain name, SPOOL_EXISTS. */
-enum spool_status account_domain_add(struct spool *, const char *name);
+/* SPOOL_BAD_ADDRESS when `name` is no domain name, SPOOL_EXISTS.  The limits are those of its new
+ * mailboxes; what is not said is the site's, now and later. */
+enum spool_status account_domain_add(
+    struct spool *, const char *name, const struct account_limits *);
+/* Changes what is said; mailboxes that are there keep what they have.  SPOOL_NO_DOMAIN. */
+enum spool_status account_domain_set(
+    struct spool *, const char *name, const struct account_limits *);
 /* SPOOL_NO_DOMAIN; SPOOL_IN_USE with users; its aliases go with it. */
 enum spool_status account_domain_remove(struct spool *, const char *name);
-/* In order of name.  `each` returns 0, or anything else to end the walk.  It runs
+/* In order of name; with `site` the limits are those that hold.  `each` returns 0, or anything else to end the walk.  It runs
  * inside a read transaction and must wait for nobody.  This is so for every list of
  * this floor. */
-enum spool_status account_domain_list(struct spool *,
+enum spool_status account_domain_list(struct spool *, const struct account_limits *site,
     int (*each)(void *arg, const struct account_domain *), void *arg);
 
 struct account_user {
@@ -117,7 +133,9 @@ struct account_user {
 	uint64_t quota;                 /* octets; NUM_UNLIMITED */
 	uint64_t used;                  /* octets, as STAT counts */
 	uint64_t messages;
-	uint64_t expire_s;              /* NUM_UNLIMITED */
+	uint64_t oldest_ms;             /* when the oldest of them came; 0: there is none */
+	uint64_t expire_s;              /* from receipt on; NUM_UNLIMITED */
+	uint64_t expire_retrieved_s;    /* from the first retrieval on; NUM_UNLIMITED */
 	uint64_t created_s;             /* Unix time */
 	uint64_t last_login_s;          /* 0: never */
 	uint64_t last_delivery_s;       /* 0: never */
@@ -125,9 +143,12 @@ struct account_user {
 
 /* Creates the mailbox, and its domain when new.  SPOOL_EXISTS when a mailbox or an alias
  * has the address, SPOOL_BAD_ADDRESS for an address literal or an empty local-part,
- * SPOOL_BAD_PASSWORD.  `keep_secret` also keeps what APOP needs, in recoverable form. */
+ * SPOOL_BAD_PASSWORD.  `keep_secret` also keeps what APOP needs, in recoverable form.  Its limits
+ * are `own`, else its domain's, else `site`'s, as they are now: what these become later is for
+ * later mailboxes. */
 enum spool_status account_user_add(struct spool *, const struct address *, const void *password,
-    size_t password_len, bool keep_secret);
+    size_t password_len, bool keep_secret, const struct account_limits *own,
+    const struct account_limits *site);
 /* The functions below find the mailbox as written: SPOOL_NO_MAILBOX, also for an
  * alias. */
 enum spool_status account_user_find(struct spool *, const struct address *,
@@ -139,6 +160,23 @@ enum spool_status account_user_list(struct spool *,
 enum spool_status account_user_set_password(struct spool *, const struct address *,
     const void *password, size_t password_len);
 enum spool_status account_user_enable(struct spool *, const struct address *, bool enabled);
+/* NUM_UNLIMITED for none.  One that is below the use takes no mail until there is room again;
+ * nothing is removed. */
+enum spool_status account_user_set_quota(struct spool *, const struct address *, uint64_t quota);
+
+/* The age at which mail goes, from receipt on or from its first retrieval on; NUM_UNLIMITED for
+ * never.  A promise that a client was told holds for the mail that lay there (RFC 2449 6.7): a
+ * longer age is for what lies there too, a shorter one for later mail alone.  With `now` all that
+ * lies there goes by the new age, longer or shorter, which may break that promise.
+ * *changed_r is how many messages got another day to go on, or may get one. */
+enum spool_status account_user_set_expire(struct spool *, const struct address *, uint64_t expire_s,
+    bool now, uint64_t *changed_r);
+enum spool_status account_user_set_expire_retrieved(struct spool *, const struct address *,
+    uint64_t expire_s, uint64_t *changed_r);
+/* How many messages would be past this age already, and how many octets they are. */
+enum spool_status account_user_past_age(struct spool *, const struct address *, uint64_t expire_s,
+    uint64_t *messages_r, uint64_t *octets_r);
+
 /* Its mail goes with it, and so do aliases that led nowhere else.  SPOOL_BUSY while a
  * session has the maildrop. */
 enum spool_status account_user_remove(struct spool *, const struct address *);

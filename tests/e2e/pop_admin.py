@@ -28,8 +28,9 @@ USAGE, DATA, NO_USER, UNAVAILABLE = 64, 65, 67, 69
 EXISTS, IO, BUSY, NO_PERMISSION, CONFIG = 73, 74, 75, 77, 78
 
 TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
-USER_KEYS = ["address", "enabled", "quota", "used", "messages", "expire_s", "created",
-             "last_login", "last_delivery"]
+USER_KEYS = ["address", "enabled", "quota", "used", "share", "messages", "oldest", "expire_s",
+             "expire_retrieved_s", "created", "last_login", "last_delivery"]
+GIB, DAY = 1 << 30, 86400
 MAIL_KEYS = ["uid", "size", "received", "expires", "from", "delivered_to"]
 
 
@@ -205,12 +206,12 @@ def domains(build):
         admin.text("domain", "add", "a.test")
         admin.add("joe@c.test", "ann@c.test")
         same(admin.json("domain", "list"), [
-            {"domain": "a.test", "users": 0, "quota": None, "expire_s": None},
-            {"domain": "B.test", "users": 0, "quota": None, "expire_s": None},
-            {"domain": "c.test", "users": 2, "quota": None, "expire_s": None}])
+            {"domain": "a.test", "users": 0, "quota": GIB, "expire_s": None},
+            {"domain": "B.test", "users": 0, "quota": GIB, "expire_s": None},
+            {"domain": "c.test", "users": 2, "quota": GIB, "expire_s": None}])
         lines = admin.text("domain", "list").splitlines()
         same(lines[0].split(), ["domain", "users", "quota", "expire_s"])
-        same(lines[3].split(), ["c.test", "2", "none", "never"])
+        same(lines[3].split(), ["c.test", "2", "1.00G", "never"])
         admin.fails(EXISTS, "domain", "add", "b.TEST", says="exists already")
         admin.fails(DATA, "domain", "add", "[127.0.0.1]", says="not a domain name")
         admin.fails(DATA, "domain", "add", "a b", says="not a domain name")
@@ -231,10 +232,11 @@ def users(build):
         shown = admin.json("user", "show", "JOE@example.test")
         same(list(shown), USER_KEYS)
         holds(TIME.fullmatch(shown.pop("created")), "no time of creation")
-        same(shown, {"address": "Joe@Example.test", "enabled": True, "quota": None, "used": 0,
-                     "messages": 0, "expire_s": None, "last_login": None, "last_delivery": None})
+        same(shown, {"address": "Joe@Example.test", "enabled": True, "quota": GIB, "used": 0,
+                     "share": 0, "messages": 0, "oldest": None, "expire_s": None,
+                     "expire_retrieved_s": None, "last_login": None, "last_delivery": None})
         text = admin.text("user", "show", "joe@example.test")
-        holds("address: Joe@Example.test\nenabled: yes\nquota: none\n" in text and
+        holds("address: Joe@Example.test\nenabled: yes\nquota: 1.00G\n" in text and
               "last_login: never\n" in text, text)
         listed = admin.json("user", "list")
         same(listed[1], admin.json("user", "show", "joe@example.test"))
@@ -300,8 +302,9 @@ def sorted_users(build):
         time.sleep(1.1)
         admin.deliver("s@x.test", "c@a.test", octets=b"x" * 900 + b"\r\n")
         holds(admin.let_in("a", "secret"), "no login")
+        admin.text("user", "quota", "c@a.test", "2K")
         orders = {"address": "abc", "used": "cba", "messages": "bca", "last_login": "abc",
-                  "last_delivery": "cba"}
+                  "last_delivery": "cba", "share": "cab", "oldest": "bca"}
         for key, want in orders.items():
             got = [u["address"][0] for u in admin.json("user", "list", "--sort", key)]
             same((key, "".join(got)), (key, want))
@@ -312,6 +315,90 @@ def sorted_users(build):
         same(used["used"], sum(m["size"] for m in admin.json("mail", "list", "b@a.test")))
         holds(TIME.fullmatch(used["last_delivery"]), "no time of delivery")
         holds(TIME.fullmatch(admin.json("user", "show", "a@a.test")["last_login"]), "no login")
+
+
+def limits_of_new_users(build):
+    """The mailbox's own, else its domain's, else the site's, as they are when it is made."""
+    with Admin(build, {("spool", "quota"): "3M", ("spool", "expire"): "40d"}) as admin:
+
+        def limits(address):
+            user = admin.json("user", "show", address)
+            return user["quota"], user["expire_s"]
+
+        admin.add("site@a.test")
+        same(limits("site@a.test"), (3 << 20, 40 * DAY))
+        admin.text("domain", "set", "a.test", "--quota", "2M")
+        admin.text("domain", "add", "b.test", "--quota=none", "--expire", "never")
+        same(admin.json("domain", "list"), [
+            {"domain": "a.test", "users": 1, "quota": 2 << 20, "expire_s": 40 * DAY},
+            {"domain": "b.test", "users": 0, "quota": None, "expire_s": None}])
+        admin.add("domain@a.test", "none@b.test")
+        same(limits("domain@a.test"), (2 << 20, 40 * DAY))
+        same(limits("none@b.test"), (None, None))
+        admin.text("user", "add", "own@b.test", "--quota", "1M", "--expire", "1d", stdin=b"x\n")
+        same(limits("own@b.test"), (1 << 20, DAY))
+        admin.text("domain", "set", "a.test", "--expire", "never", "--quota", "site")
+        admin.add("back@a.test")
+        same(limits("back@a.test"), (3 << 20, None))
+        # What is there keeps what it has.
+        same(limits("site@a.test"), (3 << 20, 40 * DAY))
+
+        admin.fails(USAGE, "domain", "set", "a.test", says="--quota, --expire")
+        admin.fails(DATA, "domain", "set", "c.test", "--quota", "1M", says="no such domain")
+        admin.fails(DATA, "domain", "set", "a.test", "--quota", "1X", says="not a quota")
+        admin.fails(DATA, "domain", "add", "c.test", "--expire", "1h", says="at least 1d")
+        for words in (("--quota", "0"), ("--quota", "site"), ("--expire", "1h"), ("--expire", "x")):
+            admin.fails(DATA, "user", "add", "x@a.test", *words, stdin=b"x\n")
+        same(len(admin.json("user", "list")), 5)
+
+
+def quotas_and_ages(build):
+    with Admin(build) as admin:
+        admin.add("joe@a.test")
+        admin.deliver("s@x.test", "joe@a.test", octets=b"x" * 60 + b"\r\n")
+
+        def user():
+            return admin.json("user", "show", "joe@a.test")
+
+        def expires():
+            return [m["expires"] for m in admin.json("mail", "list", "joe@a.test")]
+
+        holds(TIME.fullmatch(user()["oldest"]), "no oldest mail")
+        holds("1K" in admin.text("user", "quota", "joe@a.test", "1K"), "not told")
+        same((user()["quota"], user()["share"]), (1024, user()["used"] * 100 // 1024))
+        holds("share: %d%%\n" % user()["share"] in admin.text("user", "show", "joe@a.test"), "share")
+        admin.text("user", "quota", "joe@a.test", "none")
+        same((user()["quota"], user()["share"]), (None, None))
+        holds("share: -\n" in admin.text("user", "show", "joe@a.test"), "share of nothing")
+
+        # A shorter age is for later mail, a longer one for all.
+        admin.text("user", "expire", "joe@a.test", "2d")
+        same((user()["expire_s"], expires()), (2 * DAY, [None]))
+        admin.deliver("s@x.test", "joe@a.test", octets=b"x" * 60 + b"\r\n")
+        first = expires()
+        holds(first[0] is None and TIME.fullmatch(first[1]), first)
+        same(admin.text("user", "expire", "joe@a.test", "1d"), "mail of joe@a.test goes 1d after it came\n")
+        same(expires(), first)
+        holds("1 messages" in admin.text("user", "expire", "joe@a.test", "30d"), "not told")
+        holds(expires()[0] is None and expires()[1] > first[1], "not longer")
+        holds("2 messages" in admin.text("user", "expire", "joe@a.test", "2d", "--now", "--yes"), "now")
+        same(expires(), [first[1]] * 2)
+        admin.text("user", "expire", "joe@a.test", "never")
+        same((user()["expire_s"], expires()), (None, [None] * 2))
+        admin.text("user", "expire-retrieved", "joe@a.test", "0s")
+        same(user()["expire_retrieved_s"], 0)
+        holds("expire_retrieved_s: 0s\n" in admin.text("user", "show", "joe@a.test"), "0s")
+        same(admin.text("--json", "user", "expire-retrieved", "joe@a.test", "never"), "")
+        same(user()["expire_retrieved_s"], None)
+
+        for verb, bad, says in (("quota", "1X", "not a quota"), ("quota", "never", "not a quota"),
+                                ("expire", "23h", "at least 1d"), ("expire", "none", "not an age"),
+                                ("expire-retrieved", "soon", "not an age")):
+            admin.fails(DATA, "user", verb, "joe@a.test", bad, says=says)
+        for verb, good in (("quota", "1M"), ("expire", "1d"), ("expire-retrieved", "1s")):
+            admin.fails(NO_USER, "user", verb, "nobody@a.test", good, says="no such mailbox")
+            admin.fails(USAGE, "user", verb, "joe@a.test", says="usage: ")
+        admin.fails(NO_USER, "user", "expire", "nobody@a.test", "1d", "--now", says="no such mailbox")
 
 
 def at_once(build):
@@ -513,16 +600,13 @@ def options(build):
             done = subprocess.run([admin.program, *line], capture_output=True, check=True,
                                   env=sanitizer_environment())
             same(done.stdout.decode(), want)
-        holds("user add ADDRESS [--apop]" in admin.text("user", "--help"), "help")
+        holds("user add ADDRESS [--quota SIZE|none] [--expire AGE|never] [--apop]" in admin.text("user", "--help"), "help")
         holds(re.fullmatch(r"pop-admin \(Restante\) [0-9.]+\n", admin.text("-V")), "version")
         # Behind "--" a word is no option.
         admin.fails(DATA, "user", "show", "--", "--json", says="not a full address")
         admin.fails(USAGE, "user", "show", says="usage: pop-admin user show ADDRESS")
-        admin.fails(USAGE, "user", "add", "x@a.test", "--quota", "1G", stdin=b"x\n",
-                    says="not in this version")
-        for words in (("domain", "set", "a.test"), ("user", "quota", "joe@a.test", "1G"),
-                      ("user", "expire", "joe@a.test", "1d"), ("mail", "restore", "joe@a.test"),
-                      ("user", "expire-retrieved", "joe@a.test", "1d"),
+        admin.fails(USAGE, "user", "show", "joe@a.test", "--quota", "1G", says="takes no --quota")
+        for words in (("mail", "restore", "joe@a.test"),
                       ("mail", "history", "joe@a.test"), ("expire",), ("check", "--repair"),
                       ("reindex",), ("backup", "d"), ("restore", "d"), ("import", "a", "b"),
                       ("export", "a", "b"), ("status",), ("who",), ("kick", "joe@a.test"),
@@ -648,7 +732,7 @@ def confirmations(build):
         uid = admin.json("mail", "list", "joe@a.test")[0]["uid"]
         asked = (("mail", "remove", "joe@a.test", uid), ("user", "remove", "joe@a.test"),
                  ("domain", "remove", "a.test"))
-        for words in asked:
+        for words in asked + (("user", "expire", "joe@a.test", "1d", "--now"),):
             for answer in (b"n\n", b"\n", b"yess\n", b"no\n", b"y" * 100 + b"\n", b"\x04"):
                 term = Terminal(admin, *words)
                 term.wait_for(b"[y/N] ")
@@ -657,6 +741,7 @@ def confirmations(build):
         same(len(admin.json("mail", "list", "joe@a.test")), 1)
         for words in (("mail", "remove", "nobody@a.test", uid), ("user", "remove", "nobody@a.test")):
             holds(b"[y/N]" not in Terminal(admin, *words).end(NO_USER), words)
+        same(admin.json("user", "show", "joe@a.test")["expire_s"], None)
         for words, answer in zip(asked, (b"y\n", b"yes\n", None)):
             term = Terminal(admin, *words, *([] if answer else ["--yes"]))
             if answer:
@@ -673,7 +758,8 @@ def main():
     parser.add_argument("only", nargs="*", help="names of tests")
     arguments = parser.parse_args()
     report = Report()
-    tests = (init, init_fails, domains, users, passwords, sorted_users, at_once, aliases,
+    tests = (init, init_fails, domains, users, passwords, sorted_users,
+             limits_of_new_users, quotas_and_ages, at_once, aliases,
              postmaster, mail, damaged_mail, options, exit_codes, prompts, interrupted,
              confirmations)
     for test in tests:

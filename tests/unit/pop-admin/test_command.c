@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <sysexits.h>
 
+#include "base/num.h"
 #include "capture.h"
 #include "pop-admin/command.h"
 #include "pop-admin/options.h"
@@ -154,9 +155,14 @@ static const struct {
 	{ "key missing", "user list --sort", EX_USAGE, "--sort needs a key" },
 	{ "apop elsewhere", "user list --apop", EX_USAGE, "takes no --apop" },
 	{ "sort elsewhere", "domain list --sort users", EX_USAGE, "takes no --sort" },
-	{ "quota", "user add joe@a.test --quota 1G", EX_USAGE, "--quota is not in this version" },
-	{ "quota, together", "user add joe@a.test --quota=1G", EX_USAGE, "is not in this version" },
-	{ "expire", "user add --expire 1d joe@a.test", EX_USAGE, "not in this version" },
+	{ "quota elsewhere", "user list --quota 1G", EX_USAGE, "takes no --quota" },
+	{ "quota missing", "user add joe@a.test --quota", EX_USAGE, "--quota needs a size" },
+	{ "quota, together", "user list --quota=1G", EX_USAGE, "takes no --quota" },
+	{ "expire elsewhere", "user quota joe@a.test 1G --expire 1d", EX_USAGE, "takes no --expire" },
+	{ "expire missing", "user add joe@a.test --expire", EX_USAGE, "--expire needs an age" },
+	{ "now elsewhere", "user quota joe@a.test 1G --now", EX_USAGE, "takes no --now" },
+	{ "now with a value", "user expire joe@a.test 1d --now=1", EX_USAGE, "no option --now=1" },
+	{ "almost an option", "user list --sorted", EX_USAGE, "no option --sorted" },
 	{ "dry run", "expire --dry-run", EX_USAGE, "not in this version" },
 	{ "help", "--help", EX_OK, NULL },
 	{ "help for a noun", "user --help", EX_OK, NULL },
@@ -176,6 +182,52 @@ START_TEST(command_lines)
 		assert_one_sentence();
 		ck_assert_msg(strstr(err.text, lines[_i].says) != NULL, "%s", err.text);
 	}
+}
+END_TEST
+
+static const struct {
+	const char *text;
+	bool is_age;
+	uint64_t min_s;
+	int code;
+	uint64_t want;
+} limits[] = {
+	{ "none", false, 0, EX_OK, NUM_UNLIMITED },
+	{ "1G", false, 0, EX_OK, 1 << 30 },
+	{ "1", false, 0, EX_OK, 1 },
+	{ "0", false, 0, EX_DATAERR, 0 },
+	{ "", false, 0, EX_DATAERR, 0 },
+	{ "never", false, 0, EX_DATAERR, 0 },
+	{ "site", false, 0, EX_DATAERR, 0 },
+	{ "-1", false, 0, EX_DATAERR, 0 },
+	{ "1X", false, 0, EX_DATAERR, 0 },
+	{ "never", true, 86400, EX_OK, NUM_UNLIMITED },
+	{ "1d", true, 86400, EX_OK, 86400 },
+	{ "24h", true, 86400, EX_OK, 86400 },
+	{ "86399s", true, 86400, EX_DATAERR, 0 },
+	{ "0s", true, 86400, EX_DATAERR, 0 },
+	{ "0s", true, 0, EX_OK, 0 },
+	{ "none", true, 0, EX_DATAERR, 0 },
+	{ "30", true, 0, EX_DATAERR, 0 },
+	{ "", true, 0, EX_DATAERR, 0 },
+};
+
+START_TEST(quotas_and_ages)
+{
+	uint64_t got = 0;
+	int code;
+
+	capture_begin(&out, stdout);
+	capture_begin(&err, stderr);
+	code = limits[_i].is_age ? admin_age(limits[_i].text, limits[_i].min_s, &got)
+	                         : admin_quota(limits[_i].text, &got);
+	capture_end(&err);
+	capture_end(&out);
+	ck_assert_int_eq(code, limits[_i].code);
+	if (code == EX_OK)
+		ck_assert_uint_eq(got, limits[_i].want);
+	else
+		assert_one_sentence();
 }
 END_TEST
 
@@ -246,6 +298,7 @@ main(void)
 	tcase_add_loop_test(tc, promised_codes, 0, COUNT(codes));
 	tcase_add_test(tc, table);
 	tcase_add_loop_test(tc, command_lines, 0, COUNT(lines));
+	tcase_add_loop_test(tc, quotas_and_ages, 0, COUNT(limits));
 	tcase_add_test(tc, help_is_about_what_was_asked);
 	tcase_add_loop_test(tc, full_addresses, 0, COUNT(addresses));
 	suite_add_tcase(suite, tc);

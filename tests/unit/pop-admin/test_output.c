@@ -9,17 +9,19 @@
 
 static struct capture out;
 
-static const char *const all_keys[] = { "text", "count", "size", "age", "time", "bool", "texts",
-	NULL };
+static const char *const all_keys[] = { "text", "count", "size", "age", "time", "bool",
+	"percent", "texts", NULL };
 
 static void
 show_all(enum output_shape shape, bool json, int rows)
 {
 	static const char *const two[] = { "a@b.test", "c@d.test" };
 	const struct cell some[] = { cell_text("joe"), cell_count(3), cell_size(2048),
-		cell_age(86400), cell_time(1700000000), cell_bool(true), cell_texts(two, 2) };
+		cell_age(86400), cell_time(1700000000), cell_bool(true), cell_percent(100),
+		cell_texts(two, 2) };
 	const struct cell none[] = { cell_text(NULL), cell_count(0), cell_size(NUM_UNLIMITED),
-		cell_age(NUM_UNLIMITED), cell_time(0), cell_bool(false), cell_texts(NULL, 0) };
+		cell_age(NUM_UNLIMITED), cell_time(0), cell_bool(false),
+		cell_percent(NUM_UNLIMITED), cell_texts(NULL, 0) };
 	struct output *o = output_new(shape, json, all_keys);
 
 	capture_begin(&out, stdout);
@@ -37,10 +39,10 @@ show_all(enum output_shape shape, bool json, int rows)
 
 #define SOME_JSON                                                                                  \
 	"{\"text\":\"joe\",\"count\":3,\"size\":2048,\"age\":86400,"                               \
-	"\"time\":\"2023-11-14T22:13:20Z\",\"bool\":true,\"texts\":[\"a@b.test\",\"c@d.test\"]}"
+	"\"time\":\"2023-11-14T22:13:20Z\",\"bool\":true,\"percent\":100,\"texts\":[\"a@b.test\",\"c@d.test\"]}"
 #define NONE_JSON                                                                                  \
 	"{\"text\":null,\"count\":0,\"size\":null,\"age\":null,\"time\":null,\"bool\":false,"      \
-	"\"texts\":[]}"
+	"\"percent\":null,\"texts\":[]}"
 
 static const struct {
 	const char *name;
@@ -54,13 +56,13 @@ static const struct {
 	{ "no row, JSON", OUTPUT_LISTING, true, 0, "[]\n" },
 	{ "single, JSON", OUTPUT_SINGLE, true, 1, SOME_JSON "\n" },
 	{ "listing, text", OUTPUT_LISTING, false, 2,
-	    "text  count  size   age    time                  bool  texts\n"
-	    "joe   3      2.00K  1d     2023-11-14T22:13:20Z  yes   a@b.test c@d.test\n"
-	    "-     0      none   never  never                 no    \n" },
+	    "text  count  size   age    time                  bool  percent  texts\n"
+	    "joe   3      2.00K  1d     2023-11-14T22:13:20Z  yes   100%     a@b.test c@d.test\n"
+	    "-     0      none   never  never                 no    -        \n" },
 	{ "no row, text", OUTPUT_LISTING, false, 0, "" },
 	{ "single, text", OUTPUT_SINGLE, false, 1,
 	    "text: joe\ncount: 3\nsize: 2.00K\nage: 1d\ntime: 2023-11-14T22:13:20Z\nbool: yes\n"
-	    "texts: a@b.test c@d.test\n" },
+	    "percent: 100%\ntexts: a@b.test c@d.test\n" },
 };
 
 START_TEST(each_shape)

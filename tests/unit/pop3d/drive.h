@@ -90,7 +90,7 @@ site_user(struct spool *spool, const char *name, const char *password, bool apop
 	struct address a;
 
 	if (address_parse(name, &a) != 0 ||
-	    account_user_add(spool, &a, password, strlen(password), apop) != SPOOL_OK)
+	    account_user_add(spool, &a, password, strlen(password), apop, NULL, NULL) != SPOOL_OK)
 		site_die("user", name);
 }
 

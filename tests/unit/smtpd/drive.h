@@ -65,7 +65,7 @@ site_user(struct spool *spool, const char *name)
 	struct address a;
 
 	if (address_parse(name, &a) != 0 ||
-	    account_user_add(spool, &a, "secret", 6, false) != SPOOL_OK)
+	    account_user_add(spool, &a, "secret", 6, false, NULL, NULL) != SPOOL_OK)
 		site_die("user", name);
 }
 
@@ -136,7 +136,7 @@ site_open(struct site *site, const char *smtpd_keys, uint64_t reserve)
 	site_user(admin, "joe@example.test");
 	site_user(admin, "ann@example.test");
 	site_user(admin, "gone@example.test");
-	if (account_domain_add(admin, "catch.test") != SPOOL_OK)
+	if (account_domain_add(admin, "catch.test", NULL) != SPOOL_OK)
 		site_die("domain", "catch.test");
 	site_alias(admin, "team@example.test", "joe@example.test");
 	site_alias(admin, "team@example.test", "ann@example.test");

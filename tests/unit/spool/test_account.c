@@ -14,7 +14,7 @@ add(struct spool *spool, const char *text)
 {
 	struct address address = spool_test_address(text);
 
-	return account_user_add(spool, &address, "secret", 6, false);
+	return account_user_add(spool, &address, "secret", 6, false, NULL, NULL);
 }
 
 static enum spool_status
@@ -95,7 +95,7 @@ assert_all(struct spool *spool, const char *want)
 	struct strbuf all;
 
 	strbuf_init(&all, 65536);
-	ck_assert_int_eq(account_domain_list(spool, write_domain, &all), SPOOL_OK);
+	ck_assert_int_eq(account_domain_list(spool, NULL, write_domain, &all), SPOOL_OK);
 	ck_assert_int_eq(account_user_list(spool, write_user, &all), SPOOL_OK);
 	ck_assert_int_eq(account_alias_list(spool, write_alias, &all), SPOOL_OK);
 	ck_assert_str_eq(all.buf, want);
@@ -107,12 +107,12 @@ START_TEST(domains)
 	struct spool *spool = spool_test_open(SPOOL_ADMIN);
 
 	assert_all(spool, "");
-	ck_assert_int_eq(account_domain_add(spool, "Example.Test"), SPOOL_OK);
-	ck_assert_int_eq(account_domain_add(spool, "example.test"), SPOOL_EXISTS);
-	ck_assert_int_eq(account_domain_add(spool, "a.test"), SPOOL_OK);
-	ck_assert_int_eq(account_domain_add(spool, ""), SPOOL_BAD_ADDRESS);
-	ck_assert_int_eq(account_domain_add(spool, "[127.0.0.1]"), SPOOL_BAD_ADDRESS);
-	ck_assert_int_eq(account_domain_add(spool, "a b"), SPOOL_BAD_ADDRESS);
+	ck_assert_int_eq(account_domain_add(spool, "Example.Test", NULL), SPOOL_OK);
+	ck_assert_int_eq(account_domain_add(spool, "example.test", NULL), SPOOL_EXISTS);
+	ck_assert_int_eq(account_domain_add(spool, "a.test", NULL), SPOOL_OK);
+	ck_assert_int_eq(account_domain_add(spool, "", NULL), SPOOL_BAD_ADDRESS);
+	ck_assert_int_eq(account_domain_add(spool, "[127.0.0.1]", NULL), SPOOL_BAD_ADDRESS);
+	ck_assert_int_eq(account_domain_add(spool, "a b", NULL), SPOOL_BAD_ADDRESS);
 	assert_all(spool, "a.test 0\nExample.Test 0\n");
 
 	ck_assert_int_eq(add(spool, "joe@EXAMPLE.test"), SPOOL_OK);
@@ -130,7 +130,7 @@ START_TEST(domain_takes_its_aliases_along)
 	struct spool *spool = spool_test_open(SPOOL_ADMIN);
 
 	ck_assert_int_eq(add(spool, "joe@a.test"), SPOOL_OK);
-	ck_assert_int_eq(account_domain_add(spool, "b.test"), SPOOL_OK);
+	ck_assert_int_eq(account_domain_add(spool, "b.test", NULL), SPOOL_OK);
 	ck_assert_int_eq(add_alias(spool, "x@b.test", "joe@a.test"), SPOOL_OK);
 	ck_assert_int_eq(add_alias(spool, "@b.test", "joe@a.test"), SPOOL_OK);
 	ck_assert_int_eq(add_alias(spool, "only@a.test", "x@b.test"), SPOOL_OK);
@@ -174,11 +174,11 @@ START_TEST(users_that_cannot_be)
 	ck_assert_int_eq(add_alias(spool, "sales@example.test", "ann@example.test"), SPOOL_OK);
 	for (int i = 0; i < COUNT(refusals); i++)
 		ck_assert_msg(account_user_add(spool, &refusals[i].address, refusals[i].password,
-				  refusals[i].len, true) == refusals[i].want,
+				  refusals[i].len, true, NULL, NULL) == refusals[i].want,
 		    "%s", refusals[i].name);
 	/* What was refused left nothing behind, a domain included. */
 	address = spool_test_address("joe@new.test");
-	ck_assert_int_eq(account_user_add(spool, &address, "", 0, false), SPOOL_BAD_PASSWORD);
+	ck_assert_int_eq(account_user_add(spool, &address, "", 0, false, NULL, NULL), SPOOL_BAD_PASSWORD);
 	assert_all(
 	    spool, "example.test 1\nann@example.test\nsales@example.test ann@example.test\n");
 	ck_assert(!account_apop_exists(spool));
@@ -262,7 +262,7 @@ START_TEST(renamed)
 
 	ck_assert_int_eq(add(spool, "joe@a.test"), SPOOL_OK);
 	ck_assert_int_eq(add(spool, "ann@a.test"), SPOOL_OK);
-	ck_assert_int_eq(account_domain_add(spool, "b.test"), SPOOL_OK);
+	ck_assert_int_eq(account_domain_add(spool, "b.test", NULL), SPOOL_OK);
 	ck_assert_int_eq(add_alias(spool, "sales@a.test", "joe@a.test"), SPOOL_OK);
 	address = spool_test_address("joe@a.test");
 	ck_assert_int_eq(account_user_find(spool, &address, &before), SPOOL_OK);
@@ -479,7 +479,8 @@ START_TEST(removed_secret_is_nowhere)
 	struct spool *spool = spool_test_open(SPOOL_ADMIN);
 	struct address joe = spool_test_address("joe@a.test");
 
-	ck_assert_int_eq(account_user_add(spool, &joe, secret, sizeof(secret) - 1, true), SPOOL_OK);
+	ck_assert_int_eq(
+	    account_user_add(spool, &joe, secret, sizeof(secret) - 1, true, NULL, NULL), SPOOL_OK);
 	ck_assert_uint_eq(occurs("secrets.db", secret) + occurs("secrets.db-wal", secret), 1);
 	ck_assert_int_eq(account_user_remove(spool, &joe), SPOOL_OK);
 	ck_assert_uint_eq(occurs("secrets.db", secret) + occurs("secrets.db-wal", secret), 0);

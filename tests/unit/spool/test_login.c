@@ -20,7 +20,7 @@ add(struct spool *spool, const char *text, const char *password, bool keep_secre
 	struct address address = spool_test_address(text);
 
 	ck_assert_int_eq(
-	    account_user_add(spool, &address, password, strlen(password), keep_secret), SPOOL_OK);
+	    account_user_add(spool, &address, password, strlen(password), keep_secret, NULL, NULL), SPOOL_OK);
 }
 
 static enum spool_status
@@ -109,7 +109,7 @@ START_TEST(names_that_are_known)
 
 	/* With a second domain a local-part alone says nothing. */
 	ck_assert_int_eq(check(pop3d, "joe", "secret", &login), SPOOL_OK);
-	ck_assert_int_eq(account_domain_add(spool, "other.test"), SPOOL_OK);
+	ck_assert_int_eq(account_domain_add(spool, "other.test", NULL), SPOOL_OK);
 	ck_assert_int_eq(check(pop3d, "joe", "secret", &login), SPOOL_DENIED);
 	ck_assert_int_eq(check(pop3d, "joe@example.test", "secret", &login), SPOOL_OK);
 	ck_assert_int_eq(account_domain_remove(spool, "other.test"), SPOOL_OK);

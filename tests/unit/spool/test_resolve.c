@@ -102,8 +102,8 @@ fill(struct spool *spool)
 	for (int i = 0; i < COUNT(mailboxes); i++)
 		make_mailbox(spool, mailboxes[i], true);
 	make_mailbox(spool, "off@example.test", false);
-	ck_assert_int_eq(account_domain_add(spool, "catch.test"), SPOOL_OK);
-	ck_assert_int_eq(account_domain_add(spool, "third.test"), SPOOL_OK);
+	ck_assert_int_eq(account_domain_add(spool, "catch.test", NULL), SPOOL_OK);
+	ck_assert_int_eq(account_domain_add(spool, "third.test", NULL), SPOOL_OK);
 	for (int i = 0; i < COUNT(aliases); i++)
 		make_alias(spool, aliases[i][0], aliases[i][1]);
 	/* An alias that leads to itself alone can only come about by removal. */
@@ -276,7 +276,7 @@ START_TEST(empty_spool_has_no_postmaster)
 
 	strbuf_init(&reached, 64);
 	ck_assert_int_eq(resolve(spool, "<postmaster>", &policy, &reached), SPOOL_NO_POSTMASTER);
-	ck_assert_int_eq(account_domain_add(spool, "example.test"), SPOOL_OK);
+	ck_assert_int_eq(account_domain_add(spool, "example.test", NULL), SPOOL_OK);
 	ck_assert_int_eq(
 	    resolve(spool, "<abuse@example.test>", &policy, &reached), SPOOL_NO_POSTMASTER);
 	ck_assert_int_eq(resolve(spool, "<joe@example.test>", &policy, &reached), SPOOL_NO_MAILBOX);

@@ -107,7 +107,7 @@ START_TEST(mailbox_is_on_disk_before_its_mail)
 	disk.fdatasync = fdatasync_and_look;
 	sp = open_on(&disk, SPOOL_ADMIN);
 	syncs = open_doors = 0;
-	ck_assert_int_eq(account_user_add(sp, &address, "secret", 6, false), SPOOL_OK);
+	ck_assert_int_eq(account_user_add(sp, &address, "secret", 6, false, NULL, NULL), SPOOL_OK);
 	ck_assert_uint_eq(syncs, 1);
 	ck_assert_uint_eq(open_doors, 0);
 	/* Others let the next one in while they sync. */

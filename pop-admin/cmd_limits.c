@@ -1,0 +1,99 @@
+/*
+ * cmd_limits - what a mailbox may hold, and for how long.
+ */
+#include <sysexits.h>
+
+#include "base/num.h"
+#include "command.h"
+#include "prompt.h"
+
+int
+cmd_user_quota(struct admin *a, char **operands, size_t n)
+{
+	struct address address;
+	uint64_t quota;
+	char text[NUM_TEXT_MAX];
+	int code = admin_address(operands[0], false, &address);
+
+	(void)n;
+	if (code == EX_OK)
+		code = admin_quota(operands[1], &quota);
+	if (code == EX_OK)
+		code = admin_result(account_user_set_quota(a->spool, &address, quota), operands[0]);
+	if (code == EX_OK)
+		admin_say(a, "%s has the quota %s", operands[0], num_format_size(text, quota));
+	return code;
+}
+
+static void
+say_age(const struct admin *a, const char *who, uint64_t age_s, const char *since, uint64_t changed)
+{
+	char text[NUM_TEXT_MAX];
+
+	if (age_s == NUM_UNLIMITED)
+		admin_say(a, "mail of %s never goes because %s long ago", who, since);
+	else
+		admin_say(
+		    a, "mail of %s goes %s after %s", who, num_format_age(text, age_s), since);
+	if (changed > 0)
+		admin_say(a, "%llu messages that lie there were given another day",
+		    (unsigned long long)changed);
+}
+
+/* What --now would do at once, before it is done. */
+static int
+ask_now(const struct admin *a, const char *who, const struct address *address, uint64_t age_s)
+{
+	uint64_t messages, octets;
+	char size[NUM_TEXT_MAX];
+	int code =
+	    admin_result(account_user_past_age(a->spool, address, age_s, &messages, &octets), who);
+
+	if (code != EX_OK)
+		return code;
+	if (!prompt_confirm(a->yes,
+		"%llu messages of %s (%s) would go at once, whatever was announced.  Go on?",
+		(unsigned long long)messages, who, num_format_size_short(size, octets)))
+		return EX_TEMPFAIL;
+	return EX_OK;
+}
+
+int
+cmd_user_expire(struct admin *a, char **operands, size_t n)
+{
+	bool now = (a->given & COMMAND_NOW) != 0;
+	struct address address;
+	uint64_t age_s, changed;
+	int code = admin_address(operands[0], false, &address);
+
+	(void)n;
+	if (code == EX_OK)
+		code = admin_age(operands[1], ADMIN_EXPIRE_MIN_S, &age_s);
+	if (code == EX_OK && now)
+		code = ask_now(a, operands[0], &address, age_s);
+	if (code == EX_OK)
+		code = admin_result(
+		    account_user_set_expire(a->spool, &address, age_s, now, &changed), operands[0]);
+	if (code == EX_OK)
+		say_age(a, operands[0], age_s, "it came", changed);
+	return code;
+}
+
+int
+cmd_user_expire_retrieved(struct admin *a, char **operands, size_t n)
+{
+	struct address address;
+	uint64_t age_s, changed;
+	int code = admin_address(operands[0], false, &address);
+
+	(void)n;
+	if (code == EX_OK)
+		code = admin_age(operands[1], 0, &age_s);
+	if (code == EX_OK)
+		code = admin_result(
+		    account_user_set_expire_retrieved(a->spool, &address, age_s, &changed),
+		    operands[0]);
+	if (code == EX_OK)
+		say_age(a, operands[0], age_s, "it was first retrieved", changed);
+	return code;
+}
