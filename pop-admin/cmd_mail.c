@@ -20,8 +20,8 @@
 
 #define COPY_BLOCK (64u * 1024)
 
-static int
-find_mailbox(struct admin *a, const char *operand, uint64_t *mailbox_r)
+int
+admin_mailbox(struct admin *a, const char *operand, uint64_t *mailbox_r)
 {
 	struct address address;
 	struct account_user user;
@@ -42,7 +42,7 @@ open_maildrop(struct admin *a, const char *operand, bool lock, struct maildrop *
 {
 	uint64_t mailbox;
 	enum spool_status st;
-	int code = find_mailbox(a, operand, &mailbox);
+	int code = admin_mailbox(a, operand, &mailbox);
 
 	if (code != EX_OK)
 		return code;
@@ -64,8 +64,8 @@ add_row(void *arg, const struct maildrop_entry *e)
 	/* The null reverse-path (RFC 5321 4.5.5) is nobody. */
 	const char *from = e->from[0] != '\0' ? e->from : NULL;
 	const struct cell cells[] = { cell_text(e->uid), cell_size(e->octets),
-		cell_time(e->received_ms / 1000), cell_time(e->expires_s), cell_text(from),
-		cell_text(e->delivered_to) };
+		cell_time(e->received_ms / 1000), cell_time(e->retrieved_s),
+		cell_time(e->expires_s), cell_text(from), cell_text(e->delivered_to) };
 
 	output_row(arg, cells);
 	return 0;
@@ -74,14 +74,16 @@ add_row(void *arg, const struct maildrop_entry *e)
 int
 cmd_mail_list(struct admin *a, char **operands, size_t n)
 {
-	static const char *const keys[] = { "uid", "size", "received", "expires", "from",
-		"delivered_to", NULL };
+	static const char *const keys[] = { "uid", "size", "received", "retrieved", "expires",
+		"from", "delivered_to", NULL };
 	struct output *o;
 	uint64_t mailbox;
 	enum spool_status st;
-	int code = find_mailbox(a, operands[0], &mailbox);
+	int code;
 
-	(void)n;
+	if ((a->given & COMMAND_DELETED) != 0)
+		return cmd_mail_list_deleted(a, operands, n);
+	code = admin_mailbox(a, operands[0], &mailbox);
 	if (code != EX_OK)
 		return code;
 	o = output_new(OUTPUT_LISTING, a->json, keys);

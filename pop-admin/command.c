@@ -54,11 +54,16 @@ const struct command commands[] = {
 	{ "alias", "resolve", cmd_alias_resolve, 0, 1, 1, "ADDRESS",
 	    "tells which mailboxes mail to ADDRESS reaches" },
 
-	{ "mail", "list", cmd_mail_list, 0, 1, 1, "ADDRESS", "lists the mail in a mailbox" },
+	{ "mail", "list", cmd_mail_list, COMMAND_DELETED, 1, 1, "ADDRESS [--deleted]",
+	    "lists the mail in a mailbox; --deleted lists what can be restored instead" },
 	{ "mail", "show", cmd_mail_show, 0, 2, 2, "ADDRESS UID", "writes a message out" },
 	{ "mail", "remove", cmd_mail_remove, 0, 2, SOME, "ADDRESS UID...", "removes messages" },
-	{ .noun = "mail", .verb = "restore", .max = SOME },
-	{ .noun = "mail", .verb = "history", .max = SOME },
+	{ "mail", "restore", cmd_mail_restore, COMMAND_NEW_UID, 1, SOME,
+	    "ADDRESS [UID...] [--new-uid]",
+	    "brings deleted mail back, all of it where no UID is named, as far as keep_deleted "
+	    "still holds it; --new-uid shows it to clients as new" },
+	{ "mail", "history", cmd_mail_history, 0, 1, 1, "ADDRESS",
+	    "lists what was removed last, when, and why: pop3, expire or admin" },
 
 	{ .noun = "expire", .max = SOME },
 	{ .noun = "check", .max = SOME },

@@ -76,7 +76,10 @@ int cmd_alias_resolve(struct admin *, char **operands, size_t n);
 
 int cmd_mail_list(struct admin *, char **operands, size_t n);
 int cmd_mail_show(struct admin *, char **operands, size_t n);
+int cmd_mail_list_deleted(struct admin *, char **operands, size_t n);   /* mail list --deleted */
 int cmd_mail_remove(struct admin *, char **operands, size_t n);
+int cmd_mail_history(struct admin *, char **operands, size_t n);
+int cmd_mail_restore(struct admin *, char **operands, size_t n);
 
 /* --- what commands share --- */
 
@@ -95,6 +98,9 @@ void admin_say(const struct admin *, const char *fmt, ...) __attribute__((format
 /* A full address; with `catch_all` "@domain" too.  0, or the exit code after saying
  * what is wrong. */
 int admin_address(const char *text, bool catch_all, struct address *address_r);
+
+/* The id of the mailbox that an operand names.  0, or the exit code after saying what is wrong. */
+int admin_mailbox(struct admin *, const char *operand, uint64_t *mailbox_r);
 
 /* A quota: a size, or `none`.  An age: at least `min_s`, or `never`.  0, or the exit code after
  * saying what is wrong. */

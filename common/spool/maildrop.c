@@ -30,10 +30,6 @@ static const char sql_mailbox[] = "SELECT m.local, d.name FROM mailbox m"
 static const char sql_entries[] = "SELECT message, received_ms, octets, uid FROM entry"
 				  " WHERE mailbox = ?1 AND state = 0";
 
-static const char sql_list[] =
-    "SELECT message, received_ms, octets, uid, expires_day, reverse_path, recipient FROM entry"
-    " WHERE mailbox = ?1 AND state = 0 ORDER BY received_ms, message";
-
 struct item {
 	uint64_t message;
 	uint64_t octets; /* and MARK */
@@ -262,8 +258,8 @@ foreign_uid(const struct maildrop *md, size_t i)
 	return found != NULL ? md->texts.buf + found->text : NULL;
 }
 
-static size_t
-write_uid(char uid[MAILDROP_UID_MAX + 1], uint64_t message, const char *foreign)
+size_t
+maildrop_write_uid(char uid[MAILDROP_UID_MAX + 1], uint64_t message, const char *foreign)
 {
 	if (foreign != NULL)
 		return (size_t)snprintf(uid, MAILDROP_UID_MAX + 1, "%s", foreign);
@@ -274,7 +270,7 @@ write_uid(char uid[MAILDROP_UID_MAX + 1], uint64_t message, const char *foreign)
 size_t
 maildrop_uid(const struct maildrop *md, size_t i, char uid[MAILDROP_UID_MAX + 1])
 {
-	return write_uid(uid, item(md, i)->message, foreign_uid(md, i));
+	return maildrop_write_uid(uid, item(md, i)->message, foreign_uid(md, i));
 }
 
 enum spool_status
@@ -371,42 +367,4 @@ maildrop_open_message(struct maildrop *md, size_t i, bool may_block, struct mail
 {
 	return message_open(
 	    md->spool, md->mailbox, item(md, i)->message, maildrop_octets(md, i), may_block, m_r);
-}
-
-/* Reads one row of sql_list; texts of it live until the next step. */
-static enum spool_status
-read_entry(sqlite3_stmt *stmt, struct maildrop_entry *e)
-{
-	uint64_t expires_day = account_limit(stmt, 4);
-
-	write_uid(e->uid, account_u64(stmt, 0), (const char *)sqlite3_column_text(stmt, 3));
-	e->received_ms = account_u64(stmt, 1);
-	e->octets = account_u64(stmt, 2);
-	e->expires_s = expires_day == NUM_UNLIMITED ? NUM_UNLIMITED : expires_day * 86400;
-	e->from = (const char *)sqlite3_column_text(stmt, 5);
-	e->delivered_to = (const char *)sqlite3_column_text(stmt, 6);
-	return e->from != NULL && e->delivered_to != NULL ? SPOOL_OK : SPOOL_NO_MEMORY;
-}
-
-enum spool_status
-maildrop_list(struct spool *spool, uint64_t mailbox,
-    int (*each)(void *arg, const struct maildrop_entry *), void *arg)
-{
-	struct maildrop_entry entry;
-	struct index_conn *c;
-	enum spool_status st;
-	sqlite3_stmt *stmt;
-	bool row;
-
-	st = index_read_begin(spool, INDEX_MAIN, &c);
-	if (st != SPOOL_OK)
-		return st;
-	stmt = account_query(c, sql_list, "u", mailbox);
-	while ((st = index_step(c, stmt, &row)) == SPOOL_OK && row) {
-		st = read_entry(stmt, &entry);
-		if (st != SPOOL_OK || each(arg, &entry) != 0)
-			break;
-	}
-	index_read_end(spool, &c);
-	return st;
 }

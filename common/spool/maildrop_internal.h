@@ -1,5 +1,5 @@
 /*
- * maildrop_internal - opening a message by its id.  Private to common/spool.
+ * maildrop_internal - what the files about mail in a mailbox share.  Private to common/spool.
  *
  * Thread: any.
  */
@@ -7,6 +7,7 @@
 #define SPOOL_MAILDROP_INTERNAL_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "spool/maildrop.h"
@@ -14,5 +15,8 @@
 /* maildrop_open_message() of a message that counts `octets` in this mailbox. */
 enum spool_status message_open(struct spool *, uint64_t mailbox, uint64_t id, uint64_t octets,
     bool may_block, struct maildrop_message **m_r);
+
+/* The UID of a message: the one that it had elsewhere, or else (NULL) its id.  Returns its length. */
+size_t maildrop_write_uid(char uid[MAILDROP_UID_MAX + 1], uint64_t message, const char *foreign);
 
 #endif

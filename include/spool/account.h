@@ -120,9 +120,9 @@ enum spool_status account_domain_set(
     struct spool *, const char *name, const struct account_limits *);
 /* SPOOL_NO_DOMAIN; SPOOL_IN_USE with users; its aliases go with it. */
 enum spool_status account_domain_remove(struct spool *, const char *name);
-/* In order of name; with `site` the limits are those that hold.  `each` returns 0, or anything else to end the walk.  It runs
- * inside a read transaction and must wait for nobody.  This is so for every list of
- * this floor. */
+/* In order of name; with `site` the limits are those that hold.  `each` returns 0, or anything
+ * else to end the walk.  It runs inside a read transaction and must wait for nobody.  This is so
+ * for every list of this floor. */
 enum spool_status account_domain_list(struct spool *, const struct account_limits *site,
     int (*each)(void *arg, const struct account_domain *), void *arg);
 

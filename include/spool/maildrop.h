@@ -102,7 +102,8 @@ struct maildrop_entry {
 	char uid[MAILDROP_UID_MAX + 1];
 	uint64_t octets;
 	uint64_t received_ms;
-	uint64_t expires_s;             /* Unix time; NUM_UNLIMITED: never */
+	uint64_t retrieved_s;           /* first sent whole by RETR; Unix time; 0: never */
+	uint64_t expires_s;             /* Unix time, by either age; NUM_UNLIMITED: never */
 	const char *from;               /* reverse-path; valid during the call */
 	const char *delivered_to;
 };

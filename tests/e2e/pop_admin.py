@@ -31,7 +31,9 @@ TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 USER_KEYS = ["address", "enabled", "quota", "used", "share", "messages", "oldest", "expire_s",
              "expire_retrieved_s", "created", "last_login", "last_delivery"]
 GIB, DAY = 1 << 30, 86400
-MAIL_KEYS = ["uid", "size", "received", "expires", "from", "delivered_to"]
+MAIL_KEYS = ["uid", "size", "received", "retrieved", "expires", "from", "delivered_to"]
+KEPT_KEYS = ["uid", "size", "received", "removed", "from", "delivered_to"]
+HISTORY_KEYS = ["removed", "cause", "uid", "size", "received", "from"]
 
 
 class Failed(Exception):
@@ -569,6 +571,76 @@ def mail(build):
         same(admin.json("mail", "list", "ann@a.test"), [])
 
 
+def history(build):
+    """What was removed, by whom; what is kept of it comes back."""
+    with Admin(build, {("spool", "keep_deleted"): "7d"}) as admin:
+        admin.add("joe@a.test")
+        same(admin.json("mail", "history", "joe@a.test"), [])
+        same(admin.text("mail", "history", "joe@a.test"), "")
+        for sender in ("one@x.test", "two@x.test", ""):
+            admin.deliver(sender, "joe@a.test", octets=b"Subject: x\r\n\r\nfrom %s\r\n" % sender.encode())
+        before = admin.json("mail", "list", "joe@a.test")
+        uids = {m["from"]: m["uid"] for m in before}
+        same([m["retrieved"] for m in before], [None] * 3)
+        octets = {u: admin.run("mail", "show", "joe@a.test", u)[0] for u in uids.values()}
+
+        # An administrator, then the owner.
+        admin.text("mail", "remove", "joe@a.test", uids["one@x.test"])
+        wire = admin.pop()
+        wire.login("joe@a.test", "secret")
+        for line in wire.listing(b"UIDL"):
+            number, uid = line.decode().split()
+            if uid == uids["two@x.test"]:
+                wire.ok(b"DELE " + number.encode())
+        admin.fails(BUSY, "mail", "restore", "joe@a.test", says="in use")
+        wire.ok(b"QUIT")
+        wire.close()
+        listed = admin.json("mail", "history", "joe@a.test")
+        same([list(m) for m in listed], [HISTORY_KEYS] * 2)
+        same([(m["cause"], m["uid"], m["from"]) for m in listed],
+             [("pop3", uids["two@x.test"], "two@x.test"), ("admin", uids["one@x.test"], "one@x.test")])
+        holds(all(TIME.fullmatch(m["removed"]) and TIME.fullmatch(m["received"]) for m in listed), "times")
+        same(listed[0]["size"], len(octets[uids["two@x.test"]]))
+        lines = admin.text("mail", "history", "joe@a.test").splitlines()
+        same((lines[0].split(), len(lines)), (HISTORY_KEYS, 3))
+
+        kept = admin.json("mail", "list", "joe@a.test", "--deleted")
+        same([list(m) for m in kept], [KEPT_KEYS] * 2)
+        same({m["uid"] for m in kept}, {uids["one@x.test"], uids["two@x.test"]})
+        same(len(admin.text("mail", "list", "--deleted", "joe@a.test").splitlines()), 3)
+        same(len(admin.json("mail", "list", "joe@a.test")), 1)
+
+        # None or all of those that are named.
+        admin.fails(DATA, "mail", "restore", "joe@a.test", uids["one@x.test"], "x",
+                    says="x: is not among the deleted mail")
+        admin.fails(DATA, "mail", "restore", "joe@a.test", uids[None], says="not among")
+        admin.text("user", "quota", "joe@a.test", "1")
+        admin.fails(DATA, "mail", "restore", "joe@a.test", says="quota")
+        same(len(admin.json("mail", "list", "joe@a.test")), 1)
+        admin.text("user", "quota", "joe@a.test", "1M")
+        same(admin.text("mail", "restore", "joe@a.test", uids["one@x.test"]), "1 restored\n")
+        same(admin.text("mail", "restore", "joe@a.test", "--new-uid"), "1 restored\n")
+        same(admin.text("mail", "restore", "joe@a.test"), "0 restored\n")
+        same(admin.json("mail", "list", "joe@a.test", "--deleted"), [])
+        after = {m["from"]: m["uid"] for m in admin.json("mail", "list", "joe@a.test")}
+        same({s: u for s, u in after.items() if s != "two@x.test"},
+             {s: u for s, u in uids.items() if s != "two@x.test"})
+        holds(after["two@x.test"] not in uids.values() and len(after["two@x.test"]) <= 70, after)
+        for sender, uid in after.items():
+            same(admin.run("mail", "show", "joe@a.test", uid)[0], octets[uids[sender]])
+        # POP3 shows the same, and what was removed is told as before.
+        wire = admin.pop()
+        wire.login("joe@a.test", "secret")
+        same({line.decode().split()[1] for line in wire.listing(b"UIDL")}, set(after.values()))
+        wire.ok(b"QUIT")
+        wire.close()
+        same(admin.json("mail", "history", "joe@a.test"), listed)
+        same(admin.json("user", "show", "joe@a.test")["used"], sum(len(o) for o in octets.values()))
+        for verb in ("history", "restore"):
+            admin.fails(NO_USER, "mail", verb, "nobody@a.test", says="no such mailbox")
+            admin.fails(USAGE, "mail", verb, "joe@a.test", "--deleted", says="takes no --deleted")
+
+
 def damaged_mail(build):
     with Admin(build) as admin:
         admin.add("joe@a.test")
@@ -606,8 +678,7 @@ def options(build):
         admin.fails(DATA, "user", "show", "--", "--json", says="not a full address")
         admin.fails(USAGE, "user", "show", says="usage: pop-admin user show ADDRESS")
         admin.fails(USAGE, "user", "show", "joe@a.test", "--quota", "1G", says="takes no --quota")
-        for words in (("mail", "restore", "joe@a.test"),
-                      ("mail", "history", "joe@a.test"), ("expire",), ("check", "--repair"),
+        for words in (("expire",), ("check", "--repair"),
                       ("reindex",), ("backup", "d"), ("restore", "d"), ("import", "a", "b"),
                       ("export", "a", "b"), ("status",), ("who",), ("kick", "joe@a.test"),
                       ("doctor",)):
@@ -760,7 +831,7 @@ def main():
     report = Report()
     tests = (init, init_fails, domains, users, passwords, sorted_users,
              limits_of_new_users, quotas_and_ages, at_once, aliases,
-             postmaster, mail, damaged_mail, options, exit_codes, prompts, interrupted,
+             postmaster, mail, history, damaged_mail, options, exit_codes, prompts, interrupted,
              confirmations)
     for test in tests:
         if not arguments.only or test.__name__ in arguments.only:
