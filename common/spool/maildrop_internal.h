@@ -16,7 +16,8 @@
 enum spool_status message_open(struct spool *, uint64_t mailbox, uint64_t id, uint64_t octets,
     bool may_block, struct maildrop_message **m_r);
 
-/* The UID of a message: the one that it had elsewhere, or else (NULL) its id.  Returns its length. */
+/* Writes the UID of a message: the one that it had elsewhere, or else (NULL) its id.  Returns its
+ * length. */
 size_t maildrop_write_uid(char uid[MAILDROP_UID_MAX + 1], uint64_t message, const char *foreign);
 
 #endif

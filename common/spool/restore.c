@@ -24,7 +24,7 @@
 #include "spool_internal.h"
 
 static const char sql_mailbox[] = "SELECT m.quota, m.used, m.removals, m.local, d.name FROM "
-                                  "mailbox m JOIN domain d ON d.id = m.domain"
+				  "mailbox m JOIN domain d ON d.id = m.domain"
 				  " WHERE m.id = ?1";
 
 static const char sql_all[] = "SELECT message FROM entry WHERE mailbox = ?1 AND state = 1";
