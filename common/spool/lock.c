@@ -151,6 +151,22 @@ lock_role_release(struct locks *l, enum lock_role role)
 	return lock_bytes(l->roles, F_UNLCK, (uint64_t)role, 1, false);
 }
 
+int
+lock_role_elsewhere(struct locks *l, enum lock_role role)
+{
+	struct flock range = {
+		.l_type = F_WRLCK,
+		.l_whence = SEEK_SET,
+		.l_start = (off_t)role,
+		.l_len = 1,
+	};
+
+	/* Our own description is not in our way. */
+	if (fcntl(l->roles, F_OFD_GETLK, &range) != 0)
+		return -1;
+	return range.l_type != F_UNLCK;
+}
+
 static void
 queue_leave(struct locks *l)
 {

@@ -55,6 +55,8 @@ void locks_close(struct locks *);
  * held exclusively may be made shared. */
 int lock_role_try(struct locks *, enum lock_role, bool shared);
 int lock_role_release(struct locks *, enum lock_role);
+/* Whether another process has it, shared or not: 1, 0, or -1 with errno. */
+int lock_role_elsewhere(struct locks *, enum lock_role);
 
 /* The writer's lock of the index: turnstile, writer, turnstile back.  Waits in the kernel.
  * 0 or -1 with errno. */

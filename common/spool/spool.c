@@ -32,8 +32,6 @@
 #define SEGMENTS_DIR "segments"
 #define RUN_DIR "run"
 #define SEGMENT_MAX_DEFAULT (UINT64_C(128) << 20)
-/* Free inodes below which no mail is taken. */
-#define RESERVE_INODES 1024
 
 static const char *const status_texts[SPOOL_STATUSES] = {
 	[SPOOL_OK] = "done",
@@ -328,7 +326,7 @@ space_low(struct spool *sp)
 	}
 	/* A file system that makes inodes as it needs them counts none. */
 	return (uint64_t)fs.f_bavail * fs.f_frsize < sp->reserve ||
-	       (fs.f_files != 0 && fs.f_favail < RESERVE_INODES);
+	       (fs.f_files != 0 && fs.f_favail < SPOOL_RESERVE_INODES);
 }
 
 enum spool_status

@@ -15,6 +15,9 @@
 #include "segment.h"
 #include "spool/spool.h"
 
+/* Free inodes below which no mail is taken. */
+#define SPOOL_RESERVE_INODES 1024
+
 struct committer;
 struct keeper;
 struct password_cache;

@@ -1,0 +1,80 @@
+/*
+ * check_internal - what check.c and check_messages.c share.  Private to common/spool.
+ *
+ * Thread: the one that checks.
+ */
+#ifndef SPOOL_CHECK_INTERNAL_H
+#define SPOOL_CHECK_INTERNAL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "files.h"
+#include "index.h"
+#include "spool/check.h"
+
+#define CHECK_WHAT_MAX 300
+
+struct check_mailbox {
+	uint64_t id;
+	uint64_t used, messages; /* as it says */
+	uint64_t octets, count;  /* as its entries say */
+};
+
+enum check_kind { CHECK_LIVE, CHECK_KEPT, CHECK_GARBAGE };
+
+/* An entry, or what is garbage. */
+struct check_ref {
+	uint64_t message;
+	uint32_t mailbox; /* its place in mailboxes; CHECK_NOBODY */
+	uint32_t blocks : 30;
+	unsigned kind : 2;
+};
+#define CHECK_NOBODY UINT32_MAX
+
+struct check_segment {
+	uint64_t number, mark, live;
+	int state;
+	uint64_t found; /* messages that somebody holds */
+	const struct files_entry *file;
+};
+
+struct check {
+	struct spool *sp;
+	struct index_conn *c;
+	void (*each)(void *arg, const struct check_finding *);
+	void *arg;
+	struct check_result *result;
+
+	struct files files;
+	struct check_mailbox *mailboxes; /* owned, in order of id */
+	size_t nmailboxes, mailboxes_cap;
+	struct check_ref *refs; /* owned */
+	size_t nrefs, refs_cap;
+	struct check_segment *segments; /* owned, in order of number */
+	size_t nsegments, segments_cap;
+	uint64_t kept_blocks;
+
+	/* While walking by message. */
+	uint64_t message, n; /* of the next row of holders */
+	bool holders_left;
+	uint64_t end; /* the block behind the last message, as an id */
+};
+
+/* A finding about a mailbox (0: none) and a message in it (0: none). */
+void check_say(struct check *, uint64_t mailbox, uint64_t message, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+
+/* One more entry, or garbage. */
+enum spool_status check_add_ref(struct check *, uint64_t message, uint32_t mailbox, uint64_t blocks,
+    enum check_kind);
+/* NULL when the index has none with this number. */
+struct check_segment *check_find_segment(struct check *, uint64_t number);
+
+/* Adds all that is garbage. */
+enum spool_status check_read_garbage(struct check *);
+/* The walk; sorts what was added, and counts what lives in each segment. */
+enum spool_status check_messages(struct check *);
+
+#endif
