@@ -36,7 +36,7 @@ say_age(const struct admin *a, const char *who, uint64_t age_s, const char *sinc
 		admin_say(
 		    a, "mail of %s goes %s after %s", who, num_format_age(text, age_s), since);
 	if (changed > 0)
-		admin_say(a, "%llu messages that lie there were given another day",
+		admin_say(a, "messages there that were given another day: %llu",
 		    (unsigned long long)changed);
 }
 
@@ -52,8 +52,9 @@ ask_now(const struct admin *a, const char *who, const struct address *address, u
 	if (code != EX_OK)
 		return code;
 	if (!prompt_confirm(a->yes,
-		"%llu messages of %s (%s) would go at once, whatever was announced.  Go on?",
-		(unsigned long long)messages, who, num_format_size_short(size, octets)))
+		"Mail of %s that would go at once, whatever was announced: %llu messages, %s.  "
+		"Go on?",
+		who, (unsigned long long)messages, num_format_size_short(size, octets)))
 		return EX_TEMPFAIL;
 	return EX_OK;
 }

@@ -15,9 +15,8 @@ static const char *const user_keys[] = { "address", "enabled", "quota", "used", 
 	"oldest", "expire_s", "expire_retrieved_s", "created", "last_login", "last_delivery",
 	NULL };
 
-/* Of the quota, in percent; a part of one is left out, so that 100 is full. */
-static uint64_t
-share_of(const struct account_user *u)
+uint64_t
+admin_share(const struct account_user *u)
 {
 	if (u->quota == NUM_UNLIMITED || u->quota == 0)
 		return NUM_UNLIMITED;
@@ -30,7 +29,7 @@ static void
 user_row(struct output *o, const struct account_user *u)
 {
 	const struct cell cells[] = { cell_text(u->address), cell_bool(u->enabled),
-		cell_size(u->quota), cell_size(u->used), cell_percent(share_of(u)),
+		cell_size(u->quota), cell_size(u->used), cell_percent(admin_share(u)),
 		cell_count(u->messages), cell_time(u->oldest_ms / 1000), cell_age(u->expire_s),
 		cell_age(u->expire_retrieved_s), cell_time(u->created_s),
 		cell_time(u->last_login_s), cell_time(u->last_delivery_s) };
@@ -91,7 +90,7 @@ static int
 by_share(const void *a, const void *b)
 {
 	/* Unlimited, one more, is nothing. */
-	return most_first(share_of(a) + 1, share_of(b) + 1, a, b);
+	return most_first(admin_share(a) + 1, admin_share(b) + 1, a, b);
 }
 
 /* The oldest first, an empty mailbox last. */

@@ -66,16 +66,20 @@ const struct command commands[] = {
 	    "lists what was removed last, when, and why: pop3, expire or admin" },
 
 	{ .noun = "expire", .max = SOME },
-	{ .noun = "check", .max = SOME },
+	{ "check", NULL, cmd_check, 0, 0, 0, "",
+	    "counts the store anew: sums, holders, what is kept, dead and given back, each message "
+	    "against its file; 65 when something is wrong (messages' checksums are not read)" },
 	{ .noun = "reindex", .max = SOME },
 	{ .noun = "backup", .max = SOME },
 	{ .noun = "restore", .max = SOME },
 	{ .noun = "import", .max = SOME },
 	{ .noun = "export", .max = SOME },
-	{ .noun = "status", .max = SOME },
+	{ "status", NULL, cmd_status, 0, 0, 0, "",
+	    "tells what the spool holds, what takes its room, and what the disk has left" },
 	{ .noun = "who", .max = SOME },
 	{ .noun = "kick", .max = SOME },
-	{ .noun = "doctor", .max = SOME },
+	{ "doctor", NULL, cmd_doctor, 0, 0, 0, "",
+	    "looks for what would trouble a live site and says what to do; 65 when it finds some" },
 };
 
 const size_t ncommands = sizeof(commands) / sizeof(commands[0]);

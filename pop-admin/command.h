@@ -52,6 +52,10 @@ extern const size_t ncommands;
 
 int cmd_init(struct admin *, char **operands, size_t n);
 
+int cmd_check(struct admin *, char **operands, size_t n);
+int cmd_status(struct admin *, char **operands, size_t n);
+int cmd_doctor(struct admin *, char **operands, size_t n);
+
 int cmd_domain_add(struct admin *, char **operands, size_t n);
 int cmd_domain_remove(struct admin *, char **operands, size_t n);
 int cmd_domain_list(struct admin *, char **operands, size_t n);
@@ -116,6 +120,10 @@ struct account_limits admin_site_limits(const struct admin *);
 struct output;
 /* output_end(), with a sentence and 74 when standard output cannot be written. */
 int admin_show(struct output **);
+
+/* How full a mailbox is, in percent; a part of one is left out, so that 100 is full.
+ * NUM_UNLIMITED without a quota. */
+uint64_t admin_share(const struct account_user *);
 
 /* Opens the spool, becoming its owner first where we are root.  0, or the exit code. */
 int admin_open(struct admin *);

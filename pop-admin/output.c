@@ -76,6 +76,12 @@ cell_texts(const char *const *texts, size_t n)
 	return (struct cell){ .type = CELL_TEXTS, .texts = texts, .n = n };
 }
 
+struct cell
+cell_rows(const struct output *rows)
+{
+	return (struct cell){ .type = CELL_ROWS, .rows = rows };
+}
+
 /* The length of the well-formed UTF-8 sequence at `s` (RFC 3629 4), or 0. */
 static size_t
 utf8_length(const unsigned char *s)
@@ -156,6 +162,12 @@ add_json_cell(struct strbuf *out, const struct cell *c)
 		}
 		strbuf_addch(out, ']');
 		break;
+	case CELL_ROWS:
+		strbuf_addch(out, '[');
+		strbuf_add(out, c->rows->text.buf, c->rows->text.len);
+		strbuf_addch(out, ']');
+		out->failed = out->failed || c->rows->text.failed;
+		break;
 	}
 }
 
@@ -208,6 +220,8 @@ add_text_cell(struct strbuf *out, const struct cell *c)
 				strbuf_addch(out, ' ');
 			add_plain(out, c->texts[i]);
 		}
+		break;
+	case CELL_ROWS:
 		break;
 	}
 }

@@ -17,7 +17,7 @@
 #include <stdint.h>
 
 enum cell_type { CELL_TEXT, CELL_COUNT, CELL_SIZE, CELL_AGE, CELL_TIME, CELL_BOOL, CELL_PERCENT,
-	CELL_TEXTS };
+	CELL_TEXTS, CELL_ROWS };
 
 struct cell {
 	enum cell_type type;
@@ -25,6 +25,7 @@ struct cell {
 	uint64_t num;
 	const char *const *texts;       /* CELL_TEXTS */
 	size_t n;
+	const struct output *rows;      /* CELL_ROWS */
 };
 
 struct cell cell_text(const char *text);
@@ -36,9 +37,12 @@ struct cell cell_bool(bool yes);
 struct cell cell_percent(uint64_t n);           /* NUM_UNLIMITED: of nothing */
 struct cell cell_texts(const char *const *texts, size_t n);
 
-enum output_shape { OUTPUT_LISTING, OUTPUT_SINGLE };
-
+/* The rows of another output so far, as a listing: in JSON within the object, in text nothing.  It
+ * is the caller's, to discard or to end. */
 struct output;
+struct cell cell_rows(const struct output *);
+
+enum output_shape { OUTPUT_LISTING, OUTPUT_SINGLE };
 
 /* `keys` ends in NULL and outlives the output. */
 struct output *output_new(enum output_shape, bool json, const char *const *keys);

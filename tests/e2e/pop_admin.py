@@ -381,9 +381,9 @@ def quotas_and_ages(build):
         holds(first[0] is None and TIME.fullmatch(first[1]), first)
         same(admin.text("user", "expire", "joe@a.test", "1d"), "mail of joe@a.test goes 1d after it came\n")
         same(expires(), first)
-        holds("1 messages" in admin.text("user", "expire", "joe@a.test", "30d"), "not told")
+        holds("another day: 1\n" in admin.text("user", "expire", "joe@a.test", "30d"), "not told")
         holds(expires()[0] is None and expires()[1] > first[1], "not longer")
-        holds("2 messages" in admin.text("user", "expire", "joe@a.test", "2d", "--now", "--yes"), "now")
+        holds("another day: 2\n" in admin.text("user", "expire", "joe@a.test", "2d", "--now", "--yes"), "now")
         same(expires(), [first[1]] * 2)
         admin.text("user", "expire", "joe@a.test", "never")
         same((user()["expire_s"], expires()), (None, [None] * 2))
@@ -658,6 +658,129 @@ def damaged_mail(build):
         admin.fails(DATA, "mail", "show", "joe@a.test", uid, says="damaged")
 
 
+# --- the store as a whole ---------------------------------------------------------------------
+
+def sql(admin, *statements):
+    """What nobody should do to an index, behind everybody's back."""
+    db = sqlite3.connect(os.path.join(admin.site.spool, "index", "index.db"), isolation_level=None)
+    for statement in statements:
+        db.execute(statement)
+    db.close()
+
+
+def check(build):
+    with Admin(build, {("spool", "keep_deleted"): "7d"}) as admin:
+        same(admin.text("check"), "nothing wrong: 0 messages in 0 mailboxes; 0 live, 0 kept, 0 dead, "
+                                  "0 given back\n")
+        admin.add("joe@a.test", "ann@a.test")
+        for _ in range(3):
+            admin.deliver("s@x.test", "joe@a.test", "ann@a.test")
+        admin.deliver("s@x.test", "ann@a.test", octets=b"line\r\n" * 60000)
+        uid = admin.json("mail", "list", "joe@a.test")[0]["uid"]
+        admin.text("mail", "remove", "joe@a.test", uid)
+        admin.text("mail", "remove", "ann@a.test", uid)
+        # While the daemons run.
+        text = admin.text("check")
+        holds(text.startswith("nothing wrong: 5 messages in 2 mailboxes; ") and
+              text.count("\n") == 1 and " 4.00K kept, " in text, text)
+        right = admin.json("check")
+        same((right["mailboxes"], right["messages"], right["findings"], right["kept"], right["dead"]),
+             (2, 5, [], 4096, 0))
+        same(list(right), ["mailboxes", "messages", "live", "kept", "dead", "given_back", "findings"])
+        status = admin.json("status")
+        same({k: right[k] for k in right if k in status}, {k: status[k] for k in right if k in status})
+
+        left = admin.json("mail", "list", "joe@a.test")[0]["uid"]
+        sql(admin, "UPDATE mailbox SET used = used + 1 WHERE folded = 'joe'",
+            "UPDATE entry SET blocks = 200 WHERE octets = (SELECT min(octets) FROM entry WHERE state = 0)"
+            " AND message = %d" % int(left, 16))
+        out, err = admin.run("check", want=DATA)
+        lines = out.decode().splitlines()
+        same(lines[0].split(), ["address", "uid", "what"])
+        holds(any(re.match(r"joe@a.test +- +counts [0-9]+ octets and holds", l) for l in lines), lines)
+        holds(any(re.match(r"...@a.test +%s +ends at block" % left, l) for l in lines), lines)
+        holds(lines[-1].startswith("5 messages in 2 mailboxes; "), lines)
+        same(err, "pop-admin: things that are wrong: %d\n" % (len(lines) - 2))
+        out, err = admin.run("check", "--json", want=DATA)
+        found = json.loads(out)["findings"]
+        same(len(found), len(lines) - 2)
+        same(list(found[0]), ["address", "uid", "what"])
+        same((found[0]["address"], found[0]["uid"]), ("joe@a.test", None))
+        admin.fails(USAGE, "check", "joe@a.test", says="usage: ")
+
+
+def status(build):
+    with Admin(build, {("spool", "reserve"): "3M"}) as admin:
+        keys = ["domains", "mailboxes", "messages", "used", "oldest", "live", "kept", "dead",
+                "given_back", "free", "reserve", "open_elsewhere"]
+        empty = admin.json("status")
+        same(list(empty), keys)
+        holds(empty.pop("free") > 0, "no room at all")
+        same(empty, {"domains": 0, "mailboxes": 0, "messages": 0, "used": 0, "oldest": None, "live": 0,
+                     "kept": 0, "dead": 0, "given_back": 0, "reserve": 3 << 20, "open_elsewhere": False})
+        admin.add("joe@a.test", "ann@a.test")
+        admin.deliver("s@x.test", "joe@a.test", "ann@a.test")
+        now = admin.json("status")
+        same((now["domains"], now["mailboxes"], now["messages"], now["live"], now["open_elsewhere"]),
+             (1, 2, 2, 4096, True))
+        same(now["used"], sum(u["used"] for u in admin.json("user", "list")))
+        same(now["oldest"], admin.json("user", "show", "joe@a.test")["oldest"])
+        lines = admin.text("status").splitlines()
+        same([line.split(":")[0] for line in lines], keys)
+        holds("reserve: 3.00M" in lines and "open_elsewhere: yes" in lines, lines)
+
+
+def doctor(build):
+    with Admin(build, {("pop3d", "plaintext_auth"): "always"}) as admin:
+
+        def finds(what, text, advice, number=1):
+            out, err = admin.run("doctor", "--json", want=DATA)
+            found = json.loads(out)
+            same([list(f) for f in found], [["what", "found", "advice"]] * number)
+            holds(any(f["what"] == what and text in f["found"] and advice in f["advice"]
+                      for f in found), found)
+            same(err, "pop-admin: things to see to: %d\n" % number)
+
+        def nothing():
+            same(admin.text("doctor"), "nothing to do\n")
+            same(admin.json("doctor"), [])
+
+        nothing()
+        admin.text("domain", "add", "a.test")
+        finds("postmaster", "postmaster@a.test reaches nobody", "user add")
+        admin.add("joe@a.test")
+        nothing()
+        admin.deliver("s@x.test", "joe@a.test")
+        used = admin.json("user", "show", "joe@a.test")["used"]
+        admin.text("user", "quota", "joe@a.test", str(used))
+        finds("quota", "joe@a.test is 100% full", "user quota")
+        out, err = admin.run("doctor", want=DATA)
+        lines = out.decode().splitlines()
+        same((lines[0].split(), len(lines)), (["what", "found", "advice"], 2))
+        same(err, "pop-admin: things to see to: 1\n")
+        admin.text("user", "quota", "joe@a.test", str(used * 2))
+        nothing()
+
+        def with_setting(section, key, value, what, text, advice, number=1):
+            before = admin.site.settings.get((section, key))
+            admin.site.settings[section, key] = value
+            admin.site.write_config()
+            finds(what, text, advice, number)
+            admin.site.settings[section, key] = before
+            admin.site.write_config()
+
+        with_setting("spool", "reserve", "900000G", "disk", "452", "make room")
+        with_setting("pop3d", "plaintext_auth", "loopback", "certificate", "there is none", "[tls]")
+        admin.site.settings["tls", "key"] = admin.site.conf
+        with_setting("tls", "certificate", "/nonexistent/cert.pem", "certificate",
+                     "/nonexistent/cert.pem: No such file", "readable")
+        admin.site.settings["tls", "key"] = None
+        admin.site.write_config()
+        nothing()
+        sql(admin, "UPDATE meta SET value = 4000000000000 WHERE key = 'newest_segment'")
+        finds("clock", "2096-10-02", "set the clock")
+
+
 # --- the command line -------------------------------------------------------------------------
 
 def options(build):
@@ -680,8 +803,7 @@ def options(build):
         admin.fails(USAGE, "user", "show", "joe@a.test", "--quota", "1G", says="takes no --quota")
         for words in (("expire",), ("check", "--repair"),
                       ("reindex",), ("backup", "d"), ("restore", "d"), ("import", "a", "b"),
-                      ("export", "a", "b"), ("status",), ("who",), ("kick", "joe@a.test"),
-                      ("doctor",)):
+                      ("export", "a", "b"), ("who",), ("kick", "joe@a.test")):
             admin.fails(USAGE, *words, says="not in this version")
         same(len(admin.json("user", "list")), 1)
 
@@ -831,7 +953,7 @@ def main():
     report = Report()
     tests = (init, init_fails, domains, users, passwords, sorted_users,
              limits_of_new_users, quotas_and_ages, at_once, aliases,
-             postmaster, mail, history, damaged_mail, options, exit_codes, prompts, interrupted,
+             postmaster, mail, history, damaged_mail, check, status, doctor, options, exit_codes, prompts, interrupted,
              confirmations)
     for test in tests:
         if not arguments.only or test.__name__ in arguments.only:

@@ -161,6 +161,29 @@ START_TEST(standard_output_that_is_full)
 }
 END_TEST
 
+START_TEST(rows_within_an_object)
+{
+	static const char *const keys[] = { "n", "rows", NULL }, *const inner_keys[] = { "t", NULL };
+	struct output *inner = output_new(OUTPUT_LISTING, true, inner_keys),
+		      *o = output_new(OUTPUT_SINGLE, true, keys);
+
+	capture_begin(&out, stdout);
+	output_row(o, (const struct cell[]){ cell_count(1), cell_rows(inner) });
+	ck_assert_int_eq(output_end(&o), 0);
+	capture_end(&out);
+	ck_assert_str_eq(out.text, "{\"n\":1,\"rows\":[]}\n");
+	output_row(inner, &(struct cell){ .type = CELL_TEXT, .text = "x" });
+	output_row(inner, &(struct cell){ .type = CELL_TEXT, .text = "y" });
+	o = output_new(OUTPUT_SINGLE, true, keys);
+	capture_begin(&out, stdout);
+	output_row(o, (const struct cell[]){ cell_count(2), cell_rows(inner) });
+	output_discard(&inner);
+	ck_assert_int_eq(output_end(&o), 0);
+	capture_end(&out);
+	ck_assert_str_eq(out.text, "{\"n\":2,\"rows\":[{\"t\":\"x\"},\n{\"t\":\"y\"}]}\n");
+}
+END_TEST
+
 START_TEST(discarded)
 {
 	static const char *const keys[] = { "t", NULL };
@@ -187,6 +210,7 @@ main(void)
 	tcase_add_loop_test(tc, json_of_any_octets, 0, COUNT(texts));
 	tcase_add_test(tc, columns);
 	tcase_add_test(tc, standard_output_that_is_full);
+	tcase_add_test(tc, rows_within_an_object);
 	tcase_add_test(tc, discarded);
 	suite_add_tcase(suite, tc);
 	srunner_run_all(runner, CK_NORMAL);

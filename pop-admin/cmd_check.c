@@ -1,0 +1,96 @@
+/*
+ * cmd_check - the spool as a whole: counted anew, and at a glance.
+ */
+#include "spool/check.h"
+
+#include <inttypes.h>
+#include <sysexits.h>
+
+#include "base/num.h"
+#include "command.h"
+#include "output.h"
+#include "spool/survey.h"
+
+static void
+add_finding(void *arg, const struct check_finding *f)
+{
+	const struct cell cells[] = { cell_text(f->address), cell_text(f->uid),
+		cell_text(f->what) };
+
+	output_row(arg, cells);
+}
+
+static void
+say_sizes(const struct admin *a, const char *begin, const struct check_result *r)
+{
+	char live[NUM_TEXT_MAX], kept[NUM_TEXT_MAX], dead[NUM_TEXT_MAX], back[NUM_TEXT_MAX];
+
+	admin_say(a,
+	    "%s%" PRIu64 " messages in %" PRIu64
+	    " mailboxes; %s live, %s kept, %s dead, %s given back",
+	    begin, r->messages, r->mailboxes, num_format_size_short(live, r->space.live),
+	    num_format_size_short(kept, r->space.kept), num_format_size_short(dead, r->space.dead),
+	    num_format_size_short(back, r->space.given_back));
+}
+
+/* The one object: sizes, and in it the findings. */
+static int
+show_json(const struct check_result *r, struct output **findings)
+{
+	static const char *const keys[] = { "mailboxes", "messages", "live", "kept", "dead",
+		"given_back", "findings", NULL };
+	struct output *o = output_new(OUTPUT_SINGLE, true, keys);
+	const struct cell cells[] = { cell_count(r->mailboxes), cell_count(r->messages),
+		cell_size(r->space.live), cell_size(r->space.kept), cell_size(r->space.dead),
+		cell_size(r->space.given_back), cell_rows(*findings) };
+
+	output_row(o, cells);
+	output_discard(findings);
+	return admin_show(&o);
+}
+
+int
+cmd_check(struct admin *a, char **operands, size_t n)
+{
+	static const char *const keys[] = { "address", "uid", "what", NULL };
+	struct output *findings = output_new(OUTPUT_LISTING, a->json, keys);
+	struct check_result r;
+	enum spool_status st = check_run(a->spool, add_finding, findings, &r);
+	int code;
+
+	(void)operands;
+	(void)n;
+	if (st != SPOOL_OK) {
+		output_discard(&findings);
+		return admin_result(st, "check");
+	}
+	code = a->json ? show_json(&r, &findings) : admin_show(&findings);
+	if (code != EX_OK)
+		return code;
+	say_sizes(a, r.wrong == 0 ? "nothing wrong: " : "", &r);
+	if (r.wrong == 0)
+		return EX_OK;
+	return admin_fail(EX_DATAERR, "things that are wrong: %" PRIu64, r.wrong);
+}
+
+int
+cmd_status(struct admin *a, char **operands, size_t n)
+{
+	static const char *const keys[] = { "domains", "mailboxes", "messages", "used", "oldest",
+		"live", "kept", "dead", "given_back", "free", "reserve", "open_elsewhere", NULL };
+	struct survey s;
+	struct output *o;
+	int code = admin_result(survey_spool(a->spool, &s), "status");
+
+	(void)operands;
+	(void)n;
+	if (code != EX_OK)
+		return code;
+	o = output_new(OUTPUT_SINGLE, a->json, keys);
+	output_row(o, (const struct cell[]){ cell_count(s.domains), cell_count(s.mailboxes),
+			  cell_count(s.messages), cell_size(s.used), cell_time(s.oldest_ms / 1000),
+			  cell_size(s.space.live), cell_size(s.space.kept), cell_size(s.space.dead),
+			  cell_size(s.space.given_back), cell_size(s.free), cell_size(s.reserve),
+			  cell_bool(s.open_elsewhere) });
+	return admin_show(&o);
+}
