@@ -9,6 +9,7 @@
 #include "base/num.h"
 #include "command.h"
 #include "output.h"
+#include "progress.h"
 #include "spool/survey.h"
 
 static void
@@ -54,12 +55,14 @@ cmd_check(struct admin *a, char **operands, size_t n)
 {
 	static const char *const keys[] = { "address", "uid", "what", NULL };
 	struct output *findings = output_new(OUTPUT_LISTING, a->json, keys);
+	struct progress *progress = progress_begin("counting the store anew");
 	struct check_result r;
 	enum spool_status st = check_run(a->spool, add_finding, findings, &r);
 	int code;
 
 	(void)operands;
 	(void)n;
+	progress_end(&progress);
 	if (st != SPOOL_OK) {
 		output_discard(&findings);
 		return admin_result(st, "check");

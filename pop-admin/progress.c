@@ -1,0 +1,98 @@
+/*
+ * progress - somebody at a terminal sees that a long command is at work.
+ */
+#include "progress.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+
+struct progress {
+	const char *doing;
+	pthread_t thread;
+	pthread_mutex_t mutex; /* guards what follows */
+	pthread_cond_t changed;
+	bool ended;
+};
+
+static void *
+run(void *arg)
+{
+	struct progress *p = arg;
+	struct timespec at;
+	bool shown = false;
+
+	clock_gettime(CLOCK_MONOTONIC, &at);
+	pthread_mutex_lock(&p->mutex);
+	for (unsigned seconds = 1; !p->ended; seconds++) {
+		at.tv_sec++;
+		while (
+		    !p->ended && pthread_cond_timedwait(&p->changed, &p->mutex, &at) != ETIMEDOUT)
+			continue;
+		if (p->ended)
+			break;
+		pthread_mutex_unlock(&p->mutex);
+		fprintf(stderr, "\r%s: %u s", p->doing, seconds);
+		shown = true;
+		pthread_mutex_lock(&p->mutex);
+	}
+	pthread_mutex_unlock(&p->mutex);
+	if (shown)
+		fprintf(stderr, "\r\033[K");
+	return NULL;
+}
+
+struct progress *
+progress_begin(const char *doing)
+{
+	struct progress *p;
+	pthread_condattr_t attr;
+	sigset_t all, before;
+	int rc;
+
+	if (!isatty(STDERR_FILENO))
+		return NULL;
+	p = mem_must_array(1, sizeof(*p));
+	p->doing = doing;
+	pthread_mutex_init(&p->mutex, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&p->changed, &attr);
+	pthread_condattr_destroy(&attr);
+	/* Signals are for main. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	rc = pthread_create(&p->thread, NULL, run, p);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	/* Without it nothing but the sight is missing. */
+	if (rc != 0) {
+		pthread_cond_destroy(&p->changed);
+		pthread_mutex_destroy(&p->mutex);
+		mem_free(&p);
+	}
+	return p;
+}
+
+void
+progress_end(struct progress **pp)
+{
+	struct progress *p = *pp;
+
+	if (p == NULL)
+		return;
+	pthread_mutex_lock(&p->mutex);
+	p->ended = true;
+	pthread_cond_signal(&p->changed);
+	pthread_mutex_unlock(&p->mutex);
+	pthread_join(p->thread, NULL);
+	pthread_cond_destroy(&p->changed);
+	pthread_mutex_destroy(&p->mutex);
+	mem_free(pp);
+}

@@ -1,0 +1,17 @@
+/*
+ * progress - somebody at a terminal sees that a long command is at work.
+ *
+ * A thread of its own writes, so that a terminal that takes nothing (Ctrl-S) holds up nobody who
+ * has a lock.  Nothing is written within the first second, or where standard error is no terminal.
+ */
+#ifndef POP_ADMIN_PROGRESS_H
+#define POP_ADMIN_PROGRESS_H
+
+struct progress;
+
+/* `doing` is a static text: "counting the store anew".  NULL where nothing is to be shown. */
+struct progress *progress_begin(const char *doing);
+/* Wipes the line out and ends; NULL is harmless.  No lock may be held. */
+void progress_end(struct progress **);
+
+#endif
