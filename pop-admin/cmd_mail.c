@@ -172,7 +172,7 @@ cmd_mail_remove(struct admin *a, char **operands, size_t n)
 	struct maildrop *md;
 	uint64_t mailbox;
 	size_t removed;
-	int code = find_mailbox(a, operands[0], &mailbox);
+	int code = admin_mailbox(a, operands[0], &mailbox);
 
 	/* Nobody is asked about what cannot be done anyway. */
 	if (code != EX_OK)

@@ -1,8 +1,9 @@
 /*
- * maildrop - the list that a session works on, its marks, and UPDATE.
+ * maildrop - the list that a session works on, and its marks.
  *
- * A message costs 16 octets: its id, and its octets with the mark as their top bit.
- * UIDs that messages had elsewhere are few and stand in a table beside, by place.
+ * A message costs 16 octets: its id, and its octets with what is known of it as their top
+ * bits.  UIDs that messages had elsewhere are few and stand in a table beside, by place.
+ * What UPDATE does with them is in update.c.
  */
 #include "spool/maildrop.h"
 
@@ -12,56 +13,30 @@
 #include <string.h>
 
 #include "account_internal.h"
-#include "base/log.h"
 #include "base/mem.h"
 #include "base/num.h"
 #include "base/strbuf.h"
 #include "maildrop_internal.h"
-#include "remove.h"
 #include "spool_internal.h"
 
-#define MARK (UINT64_C(1) << 63)
+#define DAY_S 86400
+#define DAY_MS 86400000
 /* All foreign UIDs of a maildrop. */
 #define TEXTS_MAX (UINT32_MAX / 2)
 
-static const char sql_mailbox[] = "SELECT m.local, d.name FROM mailbox m"
+static const char sql_mailbox[] = "SELECT m.local, d.name, m.retention_days FROM mailbox m"
 				  " JOIN domain d ON d.id = m.domain WHERE m.id = ?1";
 
-static const char sql_entries[] = "SELECT message, received_ms, octets, uid FROM entry"
-				  " WHERE mailbox = ?1 AND state = 0";
-
-struct item {
-	uint64_t message;
-	uint64_t octets; /* and MARK */
-};
-
-struct foreign {
-	size_t item;
-	size_t text; /* where in texts */
-};
-
-struct maildrop {
-	struct spool *spool; /* borrowed */
-	uint64_t mailbox;
-	struct lock_maildrop *lock; /* owned; NULL in a view */
-	char address[ACCOUNT_ADDRESS_MAX];
-
-	struct item *items; /* owned, in order */
-	size_t n;
-	struct foreign *foreign; /* owned, in order of item */
-	size_t nforeign, foreign_cap;
-	struct strbuf texts; /* foreign UIDs, a NUL behind each */
-	uint64_t octets;     /* of all messages */
-	size_t marked;
-	uint64_t marked_octets;
-};
+static const char sql_entries[] =
+    "SELECT message, received_ms, octets, uid, retrieved_s, keep_retrieved_s, expires_day"
+    " FROM entry WHERE mailbox = ?1 AND state = 0";
 
 /* An entry as it comes out of the index, before the order is known. */
 struct row {
 	uint64_t received_ms;
 	uint64_t message;
-	uint64_t octets;
-	size_t text; /* 1 + its place in texts; 0: none */
+	uint64_t octets; /* and MAILDROP_KNOWN, MAILDROP_AT_QUIT */
+	size_t text;     /* 1 + its place in texts; 0: none */
 };
 
 struct rows {
@@ -82,6 +57,7 @@ maildrop_view(struct spool *spool, uint64_t mailbox, struct maildrop **md_r)
 		return SPOOL_NO_MEMORY;
 	md->spool = spool;
 	md->mailbox = mailbox;
+	md->retention_days = NUM_UNLIMITED;
 	strbuf_init(&md->texts, TEXTS_MAX);
 	*md_r = md;
 	return SPOOL_OK;
@@ -113,8 +89,15 @@ maildrop_close(struct maildrop **mdp)
 	mem_free(mdp);
 }
 
+static void
+lower_retention(struct maildrop *md, int64_t days)
+{
+	if (days < RETENTION_NEVER && (days < 0 || (uint64_t)days < md->retention_days))
+		md->retention_days = days < 0 ? 0 : (uint64_t)days;
+}
+
 static enum spool_status
-read_address(struct index_conn *c, struct maildrop *md)
+read_mailbox(struct index_conn *c, struct maildrop *md)
 {
 	sqlite3_stmt *stmt = account_query(c, sql_mailbox, "u", md->mailbox);
 	enum spool_status st;
@@ -123,7 +106,35 @@ read_address(struct index_conn *c, struct maildrop *md)
 	st = index_step(c, stmt, &row);
 	if (st == SPOOL_OK && !row)
 		st = SPOOL_NO_MAILBOX;
-	return st == SPOOL_OK ? account_text_address(stmt, 0, 1, md->address) : st;
+	if (st != SPOOL_OK)
+		return st;
+	lower_retention(md, sqlite3_column_int64(stmt, 2));
+	return account_text_address(stmt, 0, 1, md->address);
+}
+
+/* What a row says of ages: bits for the item, and how long the message stays at the least. */
+static uint64_t
+read_ages(struct maildrop *md, sqlite3_stmt *stmt, uint64_t received_ms)
+{
+	uint64_t bits = 0;
+
+	if (sqlite3_column_type(stmt, 4) != SQLITE_NULL)
+		bits |= MAILDROP_KNOWN;
+	if (sqlite3_column_type(stmt, 5) != SQLITE_NULL) {
+		int64_t keep_s = sqlite3_column_int64(stmt, 5);
+
+		if (keep_s == 0)
+			bits |= MAILDROP_AT_QUIT;
+		lower_retention(md, keep_s / DAY_S);
+	}
+	if (sqlite3_column_type(stmt, 6) != SQLITE_NULL) {
+		int64_t received_day = (int64_t)(received_ms / DAY_MS);
+		int64_t begun = received_ms % DAY_MS != 0;
+
+		/* Whole days from when it was received to when that day begins. */
+		lower_retention(md, sqlite3_column_int64(stmt, 6) - received_day - begun);
+	}
+	return bits;
 }
 
 static enum spool_status
@@ -141,7 +152,8 @@ read_rows(struct index_conn *c, struct maildrop *md, struct rows *rows)
 		r = &rows->list[rows->n++];
 		r->message = account_u64(stmt, 0);
 		r->received_ms = account_u64(stmt, 1);
-		r->octets = account_u64(stmt, 2);
+		r->octets = account_u64(stmt, 2) & MAILDROP_OCTETS;
+		r->octets |= read_ages(md, stmt, r->received_ms);
 		r->text = 0;
 		if (sqlite3_column_type(stmt, 3) == SQLITE_NULL)
 			continue;
@@ -171,7 +183,7 @@ compare_rows(const void *a, const void *b)
 static enum spool_status
 fill(struct maildrop *md, struct rows *rows)
 {
-	struct foreign *foreign;
+	struct maildrop_foreign *foreign;
 
 	md->items = mem_array(rows->n, sizeof(*md->items));
 	if (md->items == NULL)
@@ -181,8 +193,8 @@ fill(struct maildrop *md, struct rows *rows)
 	for (size_t i = 0; i < rows->n; i++) {
 		const struct row *r = &rows->list[i];
 
-		md->items[i] = (struct item){ .message = r->message, .octets = r->octets };
-		md->octets += r->octets;
+		md->items[i] = (struct maildrop_item){ .message = r->message, .octets = r->octets };
+		md->octets += r->octets & MAILDROP_OCTETS;
 		if (r->text == 0)
 			continue;
 		if (mem_grow(&md->foreign, &md->foreign_cap, md->nforeign + 1,
@@ -207,7 +219,7 @@ maildrop_load(struct maildrop *md)
 	st = index_read_begin(md->spool, INDEX_MAIN, &c);
 	if (st != SPOOL_OK)
 		return st;
-	st = read_address(c, md);
+	st = read_mailbox(c, md);
 	if (st == SPOOL_OK)
 		st = read_rows(c, md, &rows);
 	index_read_end(md->spool, &c);
@@ -224,7 +236,7 @@ maildrop_count(const struct maildrop *md)
 	return md->n;
 }
 
-static struct item *
+static struct maildrop_item *
 item(const struct maildrop *md, size_t i)
 {
 	assert(i < md->n);
@@ -234,13 +246,13 @@ item(const struct maildrop *md, size_t i)
 uint64_t
 maildrop_octets(const struct maildrop *md, size_t i)
 {
-	return item(md, i)->octets & ~MARK;
+	return item(md, i)->octets & MAILDROP_OCTETS;
 }
 
 static int
 compare_foreign(const void *key, const void *member)
 {
-	const struct foreign *foreign = member;
+	const struct maildrop_foreign *foreign = member;
 	size_t i = *(const size_t *)key;
 
 	return i < foreign->item ? -1 : i > foreign->item;
@@ -250,7 +262,7 @@ compare_foreign(const void *key, const void *member)
 static const char *
 foreign_uid(const struct maildrop *md, size_t i)
 {
-	const struct foreign *found;
+	const struct maildrop_foreign *found;
 
 	if (md->nforeign == 0)
 		return NULL;
@@ -296,7 +308,7 @@ maildrop_find(const struct maildrop *md, const char *uid, size_t *i_r)
 bool
 maildrop_marked(const struct maildrop *md, size_t i)
 {
-	return (item(md, i)->octets & MARK) != 0;
+	return (item(md, i)->octets & MAILDROP_MARK) != 0;
 }
 
 void
@@ -305,17 +317,55 @@ maildrop_mark(struct maildrop *md, size_t i)
 	if (maildrop_marked(md, i))
 		return;
 	md->marked++;
-	md->marked_octets += md->items[i].octets;
-	md->items[i].octets |= MARK;
+	md->marked_octets += maildrop_octets(md, i);
+	md->items[i].octets |= MAILDROP_MARK;
 }
 
 void
 maildrop_unmark_all(struct maildrop *md)
 {
 	for (size_t i = 0; md->marked > 0 && i < md->n; i++)
-		md->items[i].octets &= ~MARK;
+		md->items[i].octets &= ~MAILDROP_MARK;
 	md->marked = 0;
 	md->marked_octets = 0;
+}
+
+void
+maildrop_note_retrieved(struct maildrop *md, size_t i)
+{
+	struct maildrop_item *it = item(md, i);
+
+	if ((it->octets & MAILDROP_RETRIEVED) != 0)
+		return;
+	it->octets |= MAILDROP_RETRIEVED;
+	if ((it->octets & MAILDROP_AT_QUIT) != 0)
+		md->at_quit++;
+	else if ((it->octets & MAILDROP_KNOWN) == 0)
+		md->fresh++;
+}
+
+bool
+maildrop_has_leaving(const struct maildrop *md)
+{
+	return md->marked + md->at_quit > 0;
+}
+
+bool
+maildrop_has_unnoted(const struct maildrop *md)
+{
+	return md->fresh > 0;
+}
+
+size_t
+maildrop_removed(const struct maildrop *md)
+{
+	return md->removed;
+}
+
+uint64_t
+maildrop_retention_days(const struct maildrop *md)
+{
+	return md->retention_days;
 }
 
 size_t
@@ -328,38 +378,6 @@ uint64_t
 maildrop_live_octets(const struct maildrop *md)
 {
 	return md->octets - md->marked_octets;
-}
-
-enum spool_status
-maildrop_update(struct maildrop *md)
-{
-	enum remove_cause cause = md->spool->role == SPOOL_ADMIN ? REMOVE_ADMIN : REMOVE_POP3;
-	uint64_t *messages;
-	struct index_conn *c;
-	enum spool_status st;
-	size_t n = 0;
-
-	assert(md->lock != NULL);
-	if (md->marked == 0)
-		return SPOOL_OK;
-	messages = mem_array(md->marked, sizeof(*messages));
-	if (messages == NULL)
-		return SPOOL_NO_MEMORY;
-	for (size_t i = 0; i < md->n; i++)
-		if (maildrop_marked(md, i))
-			messages[n++] = md->items[i].message;
-	assert(n == md->marked);
-	st = index_write_begin(md->spool, INDEX_MAIN, "update", &c);
-	if (st == SPOOL_OK) {
-		st = remove_entries(md->spool, c, md->mailbox, messages, n, cause);
-		st = account_end(md->spool, &c, st);
-	}
-	free(messages);
-	if (st == SPOOL_OK)
-		log_event(LOG_LEVEL_INFO, "removed", log_text("cause", remove_cause_text(cause)),
-		    log_text("user", md->address), log_num("messages", md->marked),
-		    log_num("octets", md->marked_octets));
-	return st;
 }
 
 enum spool_status

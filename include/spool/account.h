@@ -92,6 +92,11 @@ bool account_apop_exists(struct spool *);
  * Blocks. */
 void account_note_login(struct spool *, uint64_t mailbox);
 
+/* Over all mailboxes: how many whole days their settings keep mail at the least, NUM_UNLIMITED
+ * where nobody has a limit; and whether that is not the same for all.  Blocks for an indexed
+ * look-up.  SPOOL_NOT_READY; SPOOL_IO and others when the index cannot be read. */
+enum spool_status account_retention(struct spool *, uint64_t *smallest_days_r, bool *differs_r);
+
 /* --- administration (pop-admin) --- */
 
 /* What a mailbox may hold, and for how long.  Where `has_...` is false nothing is said of it, and

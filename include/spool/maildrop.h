@@ -56,10 +56,29 @@ void maildrop_unmark_all(struct maildrop *);
 size_t maildrop_live_count(const struct maildrop *);
 uint64_t maildrop_live_octets(const struct maildrop *);
 
-/* Removes what is marked, all or none, in one transaction that is on disk when this
- * returns SPOOL_OK.  After any other outcome but SPOOL_UNKNOWN nothing is removed.
- * Blocks.  The lock is still held afterwards. */
+/* RETR has sent message `i` whole.  In memory alone, until maildrop_update() or maildrop_note(). */
+void maildrop_note_retrieved(struct maildrop *, size_t i);
+/* Some message is marked, or was retrieved and may not stay behind (RFC 2449 6.7, EXPIRE 0). */
+bool maildrop_has_leaving(const struct maildrop *);
+/* Some message was retrieved for the first time, and may stay. */
+bool maildrop_has_unnoted(const struct maildrop *);
+
+/* QUIT.  In one transaction, all or none: removes what is marked; removes what was retrieved in this
+ * session and may not stay behind; notes first retrievals of the rest, from which their limit
+ * follows.  When it removes something, it is on disk when this returns SPOOL_OK, and after any
+ * other outcome but SPOOL_UNKNOWN nothing is removed or noted.  Without anything to do it
+ * writes nothing.  Blocks.  The lock is still held afterwards. */
 enum spool_status maildrop_update(struct maildrop *);
+/* How many messages it removed. */
+size_t maildrop_removed(const struct maildrop *);
+/* Any other end: notes first retrievals as above, whatever is marked, and removes nothing.  Not
+ * synced; a failure is logged.  Blocks.  The lock is still held afterwards. */
+enum spool_status maildrop_note(struct maildrop *);
+
+/* Of a loaded maildrop: for how many whole days from its arrival or its first retrieval each
+ * message is sure to stay, those that are there and those that come under the settings as they
+ * were; NUM_UNLIMITED: for ever (RFC 2449 6.7). */
+uint64_t maildrop_retention_days(const struct maildrop *);
 
 /*
  * A message opened for reading.  What is sent is `prefix`, then `wire_len` octets of
