@@ -153,7 +153,6 @@ maildrop_update(struct maildrop *md)
 	enum spool_status st = SPOOL_NO_MEMORY;
 
 	assert(md->lock != NULL);
-	md->removed = 0;
 	if (!maildrop_has_leaving(md) && !maildrop_has_unnoted(md))
 		return SPOOL_OK;
 	u.marked.messages = mem_array(md->marked, sizeof(*u.marked.messages));
@@ -183,8 +182,7 @@ maildrop_note(struct maildrop *md)
 		return SPOOL_OK;
 	st = index_write_begin(md->spool, INDEX_MAIN, "retrievals", &u.c);
 	for (size_t i = 0; st == SPOOL_OK && i < md->n; i++)
-		if ((md->items[i].octets & MAILDROP_RETRIEVED) != 0 &&
-		    (md->items[i].octets & MAILDROP_AT_QUIT) == 0)
+		if ((md->items[i].octets & MAILDROP_RETRIEVED) != 0)
 			st = note(&u, &md->items[i]);
 	if (st == SPOOL_OK)
 		st = index_write_commit(md->spool, &u.c, false);

@@ -169,6 +169,23 @@ START_TEST(noted_once)
 }
 END_TEST
 
+/* ... also in one session. */
+START_TEST(noted_once_by_two_updates)
+{
+	struct maildrop *md;
+
+	make_entries(1, "172800");
+	md = open_maildrop(1);
+	maildrop_note_retrieved(md, 0);
+	ck_assert_int_eq(maildrop_update(md), SPOOL_OK);
+	clock_set(1000, (NOW_S + 5 * DAY) * 1000);
+	ck_assert_int_eq(maildrop_update(md), SPOOL_OK);
+	maildrop_close(&md);
+	ck_assert_int_eq(entry_number("retrieved_s", 1), (int64_t)NOW_S);
+	ck_assert_int_eq(entry_number("retrieved_expires_day", 1), 20003);
+}
+END_TEST
+
 /* With QUIT: what was retrieved and may not stay goes, with its own cause; marks go with theirs. */
 START_TEST(nothing_stays_behind_quit)
 {
@@ -262,6 +279,42 @@ START_TEST(more_time_meanwhile)
 }
 END_TEST
 
+/* ... and who was given none, by a settings' change that breaks a promise, is not noted. */
+START_TEST(less_time_meanwhile)
+{
+	struct maildrop *md;
+
+	make_entries(1, "172800");
+	md = open_maildrop(1);
+	maildrop_note_retrieved(md, 0);
+	test_sql(sp, "UPDATE entry SET keep_retrieved_s = 0");
+	ck_assert_int_eq(maildrop_update(md), SPOOL_OK);
+	ck_assert_uint_eq(maildrop_removed(md), 0);
+	maildrop_close(&md);
+	ck_assert_int_eq(entry_number("retrieved_s", 1), -1);
+}
+END_TEST
+
+START_TEST(a_failed_note_is_none)
+{
+	struct maildrop *md;
+
+	make_entries(3, "172800");
+	test_sql(sp, "CREATE TRIGGER fail BEFORE UPDATE ON entry WHEN OLD.octets = 1"
+		     " BEGIN SELECT RAISE(ABORT, 'no'); END");
+	md = open_maildrop(1);
+	for (size_t i = 0; i < 3; i++)
+		maildrop_note_retrieved(md, i);
+	ck_assert_int_eq(maildrop_note(md), SPOOL_IO);
+	ck_assert_int_eq(entry_number("retrieved_s", 3), -1);
+	/* The lock of the writer was given back. */
+	test_sql(sp, "DROP TRIGGER fail");
+	ck_assert_int_eq(maildrop_note(md), SPOOL_OK);
+	ck_assert_int_eq(entry_number("retrieved_s", 3), (int64_t)NOW_S);
+	maildrop_close(&md);
+}
+END_TEST
+
 /* Where in the transaction something fails. */
 static const char *const failures[] = {
 	"BEFORE UPDATE OF retrieved_s ON entry WHEN OLD.octets = 3",
@@ -315,13 +368,14 @@ counting_fdatasync(int fd)
 START_TEST(synced_where_something_goes)
 {
 	const struct spool_options options = { .dir = spool_test_dir, .role = SPOOL_POP3D };
-	struct disk_ops ops = disk_real;
+	static struct disk_ops ops;     /* until the tear-down */
 	struct maildrop *md;
 	struct strbuf err;
 	unsigned before;
 
 	make_entries(3, "CASE WHEN i = 1 THEN 0 ELSE NULL END");
 	spool_close(&sp);
+	ops = disk_real;
 	ops.fdatasync = counting_fdatasync;
 	strbuf_init(&err, 1024);
 	ck_assert_int_eq(spool_open_on(&options, &ops, &sp, &err), SPOOL_OK);
@@ -459,10 +513,13 @@ main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_loop_test(tc, a_retrieval_is_noted, 0, COUNT(limits));
 	tcase_add_test(tc, noted_once);
+	tcase_add_test(tc, noted_once_by_two_updates);
 	tcase_add_test(tc, nothing_stays_behind_quit);
 	tcase_add_test(tc, unmarked_and_still_retrieved);
 	tcase_add_test(tc, other_ends);
 	tcase_add_test(tc, more_time_meanwhile);
+	tcase_add_test(tc, less_time_meanwhile);
+	tcase_add_test(tc, a_failed_note_is_none);
 	tcase_add_loop_test(tc, all_or_none, 0, COUNT(failures));
 	tcase_add_test(tc, synced_where_something_goes);
 	tcase_add_loop_test(tc, retention_of_a_maildrop, 0, COUNT(promises));
