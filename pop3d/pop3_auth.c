@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "base/num.h"
 #include "base/version.h"
 #include "mail/sasl.h"
 #include "pop3_login.h"
@@ -281,6 +282,28 @@ cmd_stls(struct pop3_session *s, const struct pop3_arguments *args)
 }
 
 /*
+ * RFC 2449 6.7: before login the smallest limit that anybody has, after it this user's.  A
+ * promise that cannot be looked up is not made.
+ */
+static void
+add_expire(struct pop3_session *s)
+{
+	uint64_t days = s->retention_days;
+	bool differs = false;
+
+	if (s->state == POP3_AUTHORIZATION) {
+		s->looks += POP3_LOOKS_CAPA;
+		if (account_retention(s->pop3d->spool, &days, &differs) != SPOOL_OK)
+			return;
+	}
+	if (days == NUM_UNLIMITED)
+		outq_addstr(s->link->out, "EXPIRE NEVER\r\n");
+	else
+		outq_addf(s->link->out, "EXPIRE %llu%s\r\n", (unsigned long long)days,
+		    differs ? " USER" : "");
+}
+
+/*
  * RFC 2449 5: what may be used before login is announced after it, too.  Two lines
  * depend on the session: USER and SASL on whether passwords may be said here (RFC 2595 2.3), STLS
  * on whether it would be taken now (RFC 2595 4).
@@ -294,7 +317,8 @@ pop3_capa(struct pop3_session *s, const struct pop3_arguments *args)
 	outq_addstr(out, "+OK\r\nTOP\r\nUIDL\r\n");
 	if (plaintext_allowed(s))
 		outq_addstr(out, "USER\r\nSASL PLAIN LOGIN\r\n");
-	outq_addstr(out, "RESP-CODES\r\nAUTH-RESP-CODE\r\nPIPELINING\r\nEXPIRE NEVER\r\n");
+	outq_addstr(out, "RESP-CODES\r\nAUTH-RESP-CODE\r\nPIPELINING\r\n");
+	add_expire(s);
 	if (s->state == POP3_AUTHORIZATION && s->link->tls_available && !s->link->tls)
 		outq_addstr(out, "STLS\r\n");
 	outq_addstr(out, "IMPLEMENTATION Restante-" RESTANTE_VERSION "\r\n.\r\n");

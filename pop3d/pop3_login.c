@@ -136,6 +136,7 @@ loaded(struct pop3_session *s)
 	}
 	if (s->status != SPOOL_OK)
 		return give_up(s, s->status);
+	s->retention_days = maildrop_retention_days(s->maildrop);
 	log_login(s);
 	pop3_credentials_free(&s->login);
 	pop3_session_enter(s, POP3_TRANSACTION);

@@ -6,9 +6,12 @@
  * reads it, so that no loop waits for a disk, and a client that reads slowly
  * costs one window at a time.
  *
+ * What RETR has put there is noted as retrieved once its last octet has left the queue.
+ *
  * A slice holds a reference to the message, which therefore outlives the session when it must.
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/mem.h"
 #include "pop3_send.h"
@@ -33,6 +36,12 @@ struct pop3_message {
 	uint64_t lines;  /* of the body, for TOP */
 	uint64_t at;     /* wire octets queued so far */
 	uint64_t end;    /* and to be queued */
+};
+
+/* A message that RETR has put into the queue. */
+struct pop3_sent {
+	uint64_t end; /* which of the octets sent is its last */
+	size_t message;
 };
 
 static enum pop3_reply send_windows(struct pop3_session *);
@@ -74,6 +83,35 @@ warmed(struct pop3_session *s)
 	return send_windows(s);
 }
 
+/* Remembers where a message ends.  When memory is out it is not noted, and stays the longer. */
+static void
+add_sent(struct pop3_session *s, size_t message)
+{
+	/* What did not all get into the queue, or into one that is thrown away, ends nowhere. */
+	if (s->link->out->failed || s->link->peer_gone)
+		return;
+	if (mem_grow(&s->sent, &s->sent_cap, s->nsent + 1, sizeof(*s->sent)) == 0)
+		s->sent[s->nsent++] = (struct pop3_sent){ s->mail_end, message };
+}
+
+void
+pop3_note_sent(struct pop3_session *s)
+{
+	size_t n = 0;
+
+	while (n < s->nsent && s->sent[n].end <= s->link->out_octets)
+		maildrop_note_retrieved(s->maildrop, s->sent[n++].message);
+	if (n == 0)
+		return;
+	s->nsent -= n;
+	if (s->nsent > 0) {
+		memmove(s->sent, s->sent + n, s->nsent * sizeof(*s->sent));
+	} else {
+		mem_free(&s->sent);
+		s->sent_cap = 0;
+	}
+}
+
 /* A window that was read ahead is sent even if it has left the page cache again: the disk is
  * slower than the memory is large, and asking once more could go on for ever. */
 static enum pop3_reply
@@ -101,6 +139,9 @@ send_windows(struct pop3_session *s)
 	if (msg->terminator)
 		outq_addstr(out, TERMINATOR);
 	s->mail_end = s->link->out_octets + out->pending;
+	/* TOP is a look at a message, however much of it. */
+	if (!msg->top)
+		add_sent(s, msg->index);
 	pop3_message_unref(&s->message);
 	return POP3_REPLIED;
 }

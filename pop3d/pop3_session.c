@@ -1,19 +1,22 @@
 /*
  * pop3_session - a connection's life (RFC 1939 3): lines in, one reply to each, in order.
  *
- *   AUTHORIZATION --pop3_login--> TRANSACTION --QUIT, something marked--> UPDATE --> closed
+ *   AUTHORIZATION --pop3_login--> TRANSACTION --QUIT, something to do--> UPDATE --> closed
  *         |                            |
- *         +----------- QUIT -----------+---- timeout, shutdown, peer gone ------> closed
+ *         +----------- QUIT -----------+---- timeout, shutdown, peer gone -----> closed
  *
  * AUTHORIZATION  nobody is logged in: no maildrop, no lock.  A login on its way is `login`.
  * TRANSACTION    the maildrop is locked and loaded.  Marks are in memory alone, so
  *                whatever ends the session here removes nothing (RFC 1939 3, 6).
- * UPDATE         QUIT was said and something is marked.  What was sent before must be
- *                acknowledged first; then a job removes; then the lock is given
- *                back, then the reply.
+ * UPDATE         QUIT was said, and something is marked or was retrieved.  What was sent before
+ *                must be acknowledged first; then a job removes and notes; then the
+ *                lock is given back, then the reply.
  *
  * Transitions: pop3_session_enter(), called where a login succeeded (pop3_login.c) and where
- * QUIT finds marks (pop3_transaction.c).
+ * QUIT finds something to do (pop3_transaction.c).
+ *
+ * A session that was told to end with retrievals not yet noted lives on as a job, which owns the
+ * maildrop: with its lock until they are noted, and without a connection.
  *
  * What cannot be done at once leaves `go_on`, and no line is looked at while
  * it is set.  So pipelined commands are done in turn (RFC 2449 6.6), and what a client does not
@@ -306,6 +309,8 @@ session_input(void *session, const void *buf, size_t len, size_t *used_r)
 
 	assert(s->work == NULL && s->timer.loop == NULL);
 	*used_r = 0;
+	if (s->nsent > 0)
+		pop3_note_sent(s);
 	while (want == SESSION_READ) {
 		enum pop3_reply (*go_on)(struct pop3_session *) = s->go_on;
 		enum pop3_reply reply;
@@ -408,6 +413,21 @@ log_end(const struct pop3_session *s, enum session_end why)
 }
 
 static void
+run_note(struct job *job)
+{
+	struct pop3_session *s = LIST_OBJECT(job, struct pop3_session, job);
+
+	(void)maildrop_note(s->maildrop); /* has logged what it could not do */
+	maildrop_close(&s->maildrop);
+}
+
+static void
+note_done(struct job *job)
+{
+	free(LIST_OBJECT(job, struct pop3_session, job));
+}
+
+static void
 session_free(void *session, enum session_end why)
 {
 	struct pop3_session *s = session;
@@ -417,10 +437,19 @@ session_free(void *session, enum session_end why)
 	loop_reserve_timers(s->link->loop, -1);
 	pop3_credentials_free(&s->login);
 	pop3_message_unref(&s->message);
-	maildrop_close(&s->maildrop);
 	config_unref(&s->config);
 	free(s->user);
 	free(s->address);
+	if (s->maildrop != NULL)
+		pop3_note_sent(s);
+	free(s->sent);
+	if (s->maildrop != NULL && maildrop_has_unnoted(s->maildrop)) {
+		s->job.run = run_note;
+		s->job.done = note_done;
+		jobs_submit(s->pop3d->disk_jobs, &s->job);
+		return;
+	}
+	maildrop_close(&s->maildrop);
 	free(s);
 }
 

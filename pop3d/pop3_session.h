@@ -26,6 +26,8 @@
 #define POP3_LINE_MAX_CREDENTIALS 12288
 /* Messages of its list that a session may look at in a row. */
 #define POP3_LOOKS_MAX 65536
+/* What CAPA costs before login, in these terms: it asks the index. */
+#define POP3_LOOKS_CAPA 1024
 /* After so many wrong passwords the connection ends. */
 #define POP3_LOGIN_FAILURES 5
 
@@ -33,6 +35,7 @@ enum pop3_state { POP3_AUTHORIZATION, POP3_TRANSACTION, POP3_UPDATE };
 
 struct pop3_credentials;
 struct pop3_message;
+struct pop3_sent;
 
 struct pop3_session {
 	struct pop3d *pop3d;            /* borrowed; outlives every session */
@@ -70,6 +73,9 @@ struct pop3_session {
 	size_t looks;                   /* at messages of the list, since others had a turn */
 	struct pop3_message *message;   /* a reference: being sent; or NULL */
 	uint64_t mail_end;              /* which of the octets sent ends the last message */
+	struct pop3_sent *sent;         /* owned: by RETR, in order; not all of it has left */
+	size_t nsent, sent_cap;
+	uint64_t retention_days;        /* as announced by EXPIRE until the session ends */
 	bool blind;                     /* QUIT came before that octet had left */
 
 	/* For the last line in the log */

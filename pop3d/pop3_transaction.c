@@ -117,6 +117,14 @@ cmd_rset(struct pop3_session *s, const struct pop3_arguments *args)
 
 /* --- UPDATE --- */
 
+static enum pop3_reply
+goodbye(struct pop3_session *s)
+{
+	maildrop_close(&s->maildrop);
+	s->end = "quit";
+	return s->removed > 0 ? POP3_OK_REMOVED : POP3_OK_GOODBYE;
+}
+
 static enum spool_status
 work_update(struct pop3_session *s)
 {
@@ -128,22 +136,29 @@ work_update(struct pop3_session *s)
 static enum pop3_reply
 updated(struct pop3_session *s)
 {
-	uint64_t marked = maildrop_count(s->maildrop) - maildrop_live_count(s->maildrop);
-
-	maildrop_close(&s->maildrop);
-	if (s->status == SPOOL_OK) {
-		s->removed = marked;
-		s->end = "quit";
-		return POP3_OK_REMOVED;
+	/* A client need not know of retrievals that could not be noted: that is logged. */
+	if (s->status == SPOOL_OK || !maildrop_has_leaving(s->maildrop)) {
+		s->removed = maildrop_removed(s->maildrop);
+		return goodbye(s);
 	}
+	maildrop_close(&s->maildrop);
 	s->end = "not removed";
 	return s->status == SPOOL_UNKNOWN ? POP3_DROP : POP3_ERR_NOT_REMOVED;
+}
+
+static bool
+update_is_due(const struct pop3_session *s)
+{
+	return maildrop_has_leaving(s->maildrop) || maildrop_has_unnoted(s->maildrop);
 }
 
 static enum pop3_reply
 begin_update(struct pop3_session *s)
 {
-	if (s->link->peer_gone && s->blind) {
+	pop3_note_sent(s);
+	if (!update_is_due(s))
+		return goodbye(s);
+	if (s->link->peer_gone && s->blind && maildrop_has_leaving(s->maildrop)) {
 		s->end = "not removed";
 		return POP3_DROP;
 	}
@@ -154,17 +169,16 @@ begin_update(struct pop3_session *s)
  * RFC 1939 6.  The pages of a message that the kernel still has to send must not change, and
  * removing gives its blocks back: so every octet is acknowledged first.  A client that goes away
  * meanwhile has said QUIT, and what it marked is removed; but not when it said so
- * before a message had left for it, since then it cannot know that it has it.
+ * before a message had left for it, since then it cannot know that it has it.  Nor is it known
+ * before which messages it has had whole, and may therefore not leave behind.
  */
 static enum pop3_reply
 cmd_quit(struct pop3_session *s, const struct pop3_arguments *args)
 {
 	(void)args;
-	if (maildrop_live_count(s->maildrop) == maildrop_count(s->maildrop)) {
-		maildrop_close(&s->maildrop);
-		s->end = "quit";
-		return POP3_OK_GOODBYE;
-	}
+	pop3_note_sent(s);
+	if (s->nsent == 0 && !update_is_due(s))
+		return goodbye(s);
 	pop3_session_enter(s, POP3_UPDATE);
 	s->blind = s->link->out_octets < s->mail_end;
 	s->go_on = begin_update;

@@ -182,6 +182,8 @@ site_close(struct site *site)
 {
 	jobs_free(&site->pop3d.hash_jobs);
 	jobs_free(&site->pop3d.disk_jobs);
+	/* As net/server.c: what the jobs have posted till then. */
+	loop_turn(site->loop, 0);
 	spool_close(&site->pop3d.spool);
 	peers_free(&site->pop3d.peers);
 	config_unref(&site->pop3d.config);
@@ -261,17 +263,41 @@ site_deliver(struct site *site, const char *to, const void *message, size_t len,
 	spool_close(&spool);
 }
 
-/* How many messages a mailbox has. */
-static inline uint64_t
-site_count(struct site *site, const char *name)
+static inline struct account_user
+site_find(struct site *site, const char *name)
 {
 	struct address a;
 	struct account_user user;
 
 	if (address_parse(name, &a) != 0 ||
 	    account_user_find(site->pop3d.spool, &a, &user) != SPOOL_OK)
-		site_die("count", name);
-	return user.messages;
+		site_die("find", name);
+	return user;
+}
+
+/* How many messages a mailbox has. */
+static inline uint64_t
+site_count(struct site *site, const char *name)
+{
+	return site_find(site, name).messages;
+}
+
+/* Waits until nobody has the maildrop: a session that has ended may still note retrievals. */
+static inline void
+site_wait_unlocked(struct site *site, uint64_t mailbox)
+{
+	struct maildrop *md;
+	enum spool_status status;
+
+	for (int i = 0; i < 3000; i++) {
+		status = maildrop_lock(site->pop3d.spool, mailbox, "test", &md);
+		if (status != SPOOL_BUSY)
+			break;
+		loop_turn(site->loop, 10);
+	}
+	if (status != SPOOL_OK)
+		site_die("lock", spool_status_text(status));
+	maildrop_close(&md);
 }
 
 /* --- the connection -------------------------------------------------------- */
@@ -355,6 +381,9 @@ drive_wait(struct drive *d)
 static inline void
 drive_free(struct drive *d, enum session_end why)
 {
+	bool locked;
+	uint64_t mailbox = 0;
+
 	while (d->want == SESSION_WAIT) {
 		size_t used;
 
@@ -362,7 +391,12 @@ drive_free(struct drive *d, enum session_end why)
 		d->want = pop3_session_ops.input(d->session, NULL, 0, &used);
 	}
 	outq_release(&d->out);
+	locked = d->session->maildrop != NULL;
+	if (locked)
+		mailbox = site_find(d->site, d->session->address).mailbox;
 	pop3_session_ops.free(d->session, why);
+	if (locked)
+		site_wait_unlocked(d->site, mailbox);
 	strbuf_release(&d->said);
 	free(d->pending);
 }
