@@ -319,6 +319,10 @@ pop3_capa(struct pop3_session *s, const struct pop3_arguments *args)
 		outq_addstr(out, "USER\r\nSASL PLAIN LOGIN\r\n");
 	outq_addstr(out, "RESP-CODES\r\nAUTH-RESP-CODE\r\nPIPELINING\r\n");
 	add_expire(s);
+	/* RFC 2449 6.5 */
+	if (s->config->pop3d.login_delay_s > 0)
+		outq_addf(out, "LOGIN-DELAY %llu\r\n",
+		    (unsigned long long)s->config->pop3d.login_delay_s);
 	if (s->state == POP3_AUTHORIZATION && s->link->tls_available && !s->link->tls)
 		outq_addstr(out, "STLS\r\n");
 	outq_addstr(out, "IMPLEMENTATION Restante-" RESTANTE_VERSION "\r\n.\r\n");

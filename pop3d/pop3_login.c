@@ -3,7 +3,8 @@
  *
  *   pop3_login: check -> job -> checked: lock, a few tries -> job -> loaded: +OK
  *                 |               |                |                |
- *             [SYS/TEMP]    [AUTH], put off    [IN-USE]         [SYS/TEMP]
+ *             [SYS/TEMP]    [AUTH], put off    [IN-USE],        [SYS/TEMP]
+ *                                            [LOGIN-DELAY]
  *
  * +OK is said with the lock held and the list read; before any -ERR the lock is given
  * back.  What is not there yet, a recovered spool or a free maildrop, is waited for by a
@@ -70,12 +71,19 @@ log_refusal(const struct pop3_session *s, const char *event, const char *error)
 
 /* Ends a login that did not come about, for whatever reason but wrong credentials. */
 static enum pop3_reply
-give_up(struct pop3_session *s, enum spool_status status)
+put_off(struct pop3_session *s, const char *why, enum pop3_reply reply)
 {
-	log_refusal(s, "login_put_off", spool_status_text(status));
+	log_refusal(s, "login_put_off", why);
 	maildrop_close(&s->maildrop);
 	pop3_credentials_free(&s->login);
-	return status == SPOOL_BUSY ? POP3_ERR_IN_USE : POP3_ERR_TEMP;
+	return reply;
+}
+
+static enum pop3_reply
+give_up(struct pop3_session *s, enum spool_status status)
+{
+	return put_off(
+	    s, spool_status_text(status), status == SPOOL_BUSY ? POP3_ERR_IN_USE : POP3_ERR_TEMP);
 }
 
 static enum pop3_reply
@@ -137,6 +145,9 @@ loaded(struct pop3_session *s)
 	if (s->status != SPOOL_OK)
 		return give_up(s, s->status);
 	s->retention_days = maildrop_retention_days(s->maildrop);
+	if (s->config->pop3d.login_delay_s > 0)
+		pop3_delay_note(
+		    s->pop3d->delay, s->login->found.mailbox, s->config->pop3d.login_delay_s);
 	log_login(s);
 	pop3_credentials_free(&s->login);
 	pop3_session_enter(s, POP3_TRANSACTION);
@@ -177,6 +188,10 @@ lock(struct pop3_session *s)
 		return pop3_session_sleep(s, RETRY_MS, lock);
 	if (status != SPOOL_OK)
 		return give_up(s, status);
+	/* RFC 2449 6.5.  With the lock, so that nobody logs in between this and the note of it. */
+	if (pop3_delay_too_early(s->pop3d->delay, mailbox, s->config->pop3d.login_delay_s))
+		return put_off(
+		    s, "sooner after the last login than login_delay", POP3_ERR_LOGIN_DELAY);
 	return pop3_session_work(s, s->pop3d->disk_jobs, work_load, loaded);
 }
 

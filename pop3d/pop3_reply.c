@@ -43,6 +43,8 @@ static const struct reply replies[POP3_REPLIES] = {
 	[POP3_ERR_AUTH] = { "-ERR [AUTH] wrong user name or password\r\n", SESSION_READ },
 	[POP3_ERR_AUTH_OFTEN] = { "-ERR [AUTH] wrong once too often\r\n", SESSION_CLOSE },
 	[POP3_ERR_IN_USE] = { "-ERR [IN-USE] another session has this mailbox\r\n", SESSION_READ },
+	[POP3_ERR_LOGIN_DELAY] = { "-ERR [LOGIN-DELAY] too soon after the last login\r\n",
+	    SESSION_READ },
 	[POP3_ERR_TEMP] = { "-ERR [SYS/TEMP] try again later\r\n", SESSION_READ },
 	[POP3_ERR_PERM] = { "-ERR [SYS/PERM] damaged, tell the postmaster\r\n", SESSION_READ },
 	[POP3_ERR_NOT_REMOVED] = { "-ERR [SYS/TEMP] nothing was removed, try again later\r\n",

@@ -185,7 +185,8 @@ pop3d_open(void *arg, struct peers *peers, struct strbuf *err)
 		return exit_code_for(status);
 	d->hash_jobs = jobs_new("hash", POP3D_HASH_THREADS);
 	d->disk_jobs = jobs_new("disk", POP3D_DISK_THREADS);
-	if (d->hash_jobs == NULL || d->disk_jobs == NULL) {
+	d->delay = pop3_delay_new();
+	if (d->hash_jobs == NULL || d->disk_jobs == NULL || d->delay == NULL) {
 		strbuf_addf(err, "threads cannot be started: %s", strerrordesc_np(errno));
 		pop3d_close(d);
 		return EX_OSERR;
@@ -227,6 +228,7 @@ pop3d_close(void *arg)
 
 	jobs_free(&d->hash_jobs);
 	jobs_free(&d->disk_jobs);
+	pop3_delay_free(&d->delay);
 	spool_close(&d->spool);
 	mem_free(&d->listen);
 	config_unref(&d->config);

@@ -14,6 +14,7 @@
 #include "net/jobs.h"
 #include "net/peers.h"
 #include "net/server.h"
+#include "pop3_delay.h"
 #include "spool/spool.h"
 
 /* A password costs a processor for tens of milliseconds; a maildrop waits for the disk. */
@@ -28,6 +29,7 @@ struct pop3d {
 	struct spool *spool;            /* owned */
 	struct jobs *hash_jobs;         /* owned */
 	struct jobs *disk_jobs;         /* owned */
+	struct pop3_delay *delay;       /* owned */
 	struct peers *peers;            /* borrowed */
 
 	pthread_mutex_t lock;           /* guards `config` */

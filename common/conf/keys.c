@@ -254,7 +254,13 @@ const struct config_key config_keys[] = {
 		.max = 10 * MINUTE,
 		.sentence = "How long a login waits for a maildrop that is in use.",
 	},
-	{ .section = "pop3d", .name = "login_delay", .type = CONFIG_LATER },
+	{
+		.section = "pop3d", .name = "login_delay",
+		.type = CONFIG_AGE, .offset = offsetof(struct config, pop3d.login_delay_s),
+		.value = "0s",
+		.max = DAY,
+		.sentence = "How long after a login the next one to the same mailbox is refused.",
+	},
 };
 /* clang-format on */
 

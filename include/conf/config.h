@@ -84,6 +84,7 @@ struct config {
 		uint64_t timeout_s;
 		enum config_plaintext plaintext_auth;
 		uint64_t lock_wait_s;
+		uint64_t login_delay_s;         /* 0: none */
 	} pop3d;
 	unsigned refs;                  /* atomic */
 };

@@ -155,6 +155,7 @@ show(struct strbuf *out, const struct config *c)
 	show_number(out, "pop3d.timeout", c->pop3d.timeout_s);
 	show_number(out, "pop3d.plaintext_auth", c->pop3d.plaintext_auth);
 	show_number(out, "pop3d.lock_wait", c->pop3d.lock_wait_s);
+	show_number(out, "pop3d.login_delay", c->pop3d.login_delay_s);
 }
 
 #define DEFAULTS_BUT_LISTEN_TLS_AND_AFTER                                                          \
@@ -170,7 +171,7 @@ show(struct strbuf *out, const struct config *c)
 	"smtpd.bare_newline=0\npop3d.listen=0.0.0.0:110;[::]:110;\n"
 #define DEFAULTS_BEHIND                                                                            \
 	"pop3d.max_connections=10000\npop3d.max_connections_per_ip=50\npop3d.timeout=600\n"        \
-	"pop3d.plaintext_auth=1\npop3d.lock_wait=5\n"
+	"pop3d.plaintext_auth=1\npop3d.lock_wait=5\npop3d.login_delay=0\n"
 
 START_TEST(defaults_are_those_that_are_promised)
 {
@@ -408,8 +409,9 @@ static const struct {
 	{ "spool.quota_warn", "80.5%", NULL, "quota_warn = 80.5%: " PERCENTS },
 	{ "spool.quota_warn", "-1%", NULL, "quota_warn = -1%: " PERCENTS },
 	{ "spool.quota_warn", "80% none", NULL, "quota_warn = none: " PERCENTS },
+	{ "pop3d.login_delay", "1d", "86400", NULL },
+	{ "pop3d.login_delay", "25h", NULL, "login_delay = 25h: " TIME_FROM("0s", "1d") },
 	{ "pop3d.user", "", NULL, "user" NOT_YET },
-	{ "pop3d.login_delay", "0s", NULL, "login_delay" NOT_YET },
 };
 
 /* A file that sets nothing but the hostname and, in the line that it tells, the key. */

@@ -165,7 +165,8 @@ site_open_where(struct site *site, bool apop, bool on_disk)
 	site->pop3d.hash_jobs = jobs_new("hash", 1);
 	site->pop3d.disk_jobs = jobs_new("disk", 2);
 	site->pop3d.peers = peers_new();
-	if (site->loop == NULL || site->pop3d.hash_jobs == NULL || site->pop3d.disk_jobs == NULL ||
+	site->pop3d.delay = pop3_delay_new();
+	if (site->loop == NULL || site->pop3d.delay == NULL || site->pop3d.hash_jobs == NULL || site->pop3d.disk_jobs == NULL ||
 	    site->pop3d.peers == NULL)
 		site_die("site", "out of memory");
 	site_configure(site, "plaintext_auth = always\nlock_wait = 0s");
@@ -184,6 +185,7 @@ site_close(struct site *site)
 	jobs_free(&site->pop3d.disk_jobs);
 	/* As net/server.c: what the jobs have posted till then. */
 	loop_turn(site->loop, 0);
+	pop3_delay_free(&site->pop3d.delay);
 	spool_close(&site->pop3d.spool);
 	peers_free(&site->pop3d.peers);
 	config_unref(&site->pop3d.config);

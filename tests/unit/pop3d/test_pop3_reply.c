@@ -8,7 +8,8 @@
 /* RFC 1939 3, RFC 2449 8, RFC 3206: each line, and what may stand in brackets. */
 START_TEST(reply_is_well_formed)
 {
-	static const char *const codes[] = { "[IN-USE] ", "[SYS/TEMP] ", "[SYS/PERM] ", "[AUTH] " };
+	static const char *const codes[] = { "[IN-USE] ", "[LOGIN-DELAY] ", "[SYS/TEMP] ",
+		"[SYS/PERM] ", "[AUTH] " };
 	const char *text = pop3_reply_text(_i);
 	size_t len, known = 0;
 	const char *rest;
