@@ -332,7 +332,8 @@ session_input(void *session, const void *buf, size_t len, size_t *used_r)
 			*used_r += used;
 			want = act(s, reply);
 		}
-		if (s->link->out->failed)
+		/* A job that is under way works in the session: it ends first. */
+		if (s->link->out->failed && want != SESSION_WAIT)
 			want = SESSION_DROP;
 	}
 	return want;

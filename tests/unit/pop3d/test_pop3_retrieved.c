@@ -114,13 +114,26 @@ END_TEST
 /* Sessions that read nothing new write nothing, and end without waiting. */
 START_TEST(nothing_new)
 {
+	struct maildrop *md;
 	struct drive d;
+	uint64_t mailbox;
 	unsigned waits;
 
 	drive_login(&d, &site);
 	drive_say(&d, "RETR 1\r\nQUIT\r\n");
 	drive_free(&d, SESSION_END_SELF);
 	ck_assert_int_eq(noted(), 1);
+	/* Without a job the lock is free at once. */
+	mailbox = site_find(&site, JOE).mailbox;
+	drive_login(&d, &site);
+	drive_say(&d, "RETR 1\r\n");
+	outq_release(&d.out);
+	pop3_session_ops.free(d.session, SESSION_END_PEER);
+	ck_assert_int_eq(maildrop_lock(site.pop3d.spool, mailbox, "test", &md), SPOOL_OK);
+	maildrop_close(&md);
+	strbuf_release(&d.said);
+	free(d.pending);
+
 	for (int quit = 0; quit < 2; quit++) {
 		drive_login(&d, &site);
 		drive_say(&d, "RETR 1\r\n");
@@ -248,6 +261,20 @@ START_TEST(peer_gone_behind_the_first_window)
 }
 END_TEST
 
+/* Nor is a message whose octets found no room. */
+START_TEST(no_memory_for_the_reply)
+{
+	struct drive d;
+
+	drive_login(&d, &site);
+	d.out.failed = true;
+	drive_say(&d, "RETR 1\r\n");
+	ck_assert_int_eq(d.want, SESSION_DROP);
+	drive_free(&d, SESSION_END_ERROR);
+	ck_assert_int_eq(noted(), 0);
+}
+END_TEST
+
 /* Many at once, of which some have left: each is noted, none twice, none that has not. */
 START_TEST(many_on_their_way)
 {
@@ -269,9 +296,9 @@ START_TEST(many_on_their_way)
 	take(&d, 50 * first + 1);
 	drive_say(&d, "NOOP\r\n");
 	ck_assert_uint_eq(d.session->nsent, 150);
-	take(&d, 50 * first);
+	take(&d, 149 * first);
 	drive_free(&d, SESSION_END_PEER);
-	ck_assert_int_eq(noted(), 100);
+	ck_assert_int_eq(noted(), 199);
 
 	/* And no memory is held by who has nothing on its way. */
 	drive_login(&d, &site);
@@ -573,6 +600,7 @@ main(void)
 	tcase_add_test(tc, top_is_no_retrieval);
 	tcase_add_loop_test(tc, half_a_message_is_none, 0, sizeof(halves) / sizeof(halves[0]));
 	tcase_add_test(tc, peer_gone_behind_the_first_window);
+	tcase_add_test(tc, no_memory_for_the_reply);
 	tcase_add_test(tc, many_on_their_way);
 	tcase_add_test(tc, a_failed_note_is_no_failure);
 	tcase_add_test(tc, the_daemon_ends_meanwhile);
