@@ -63,9 +63,9 @@ bool maildrop_has_leaving(const struct maildrop *);
 /* Some message was retrieved for the first time, and may stay. */
 bool maildrop_has_unnoted(const struct maildrop *);
 
-/* QUIT.  In one transaction, all or none: removes what is marked; removes what was retrieved in this
- * session and may not stay behind; notes first retrievals of the rest, from which their limit
- * follows.  When it removes something, it is on disk when this returns SPOOL_OK, and after any
+/* QUIT.  In one transaction, all or none: removes what is marked; removes what was retrieved
+ * in this session and may not stay behind; notes first retrievals of the rest, from which
+ * their limit follows.  When it removes something, it is on disk when this returns SPOOL_OK, and after any
  * other outcome but SPOOL_UNKNOWN nothing is removed or noted.  Without anything to do it
  * writes nothing.  Blocks.  The lock is still held afterwards. */
 enum spool_status maildrop_update(struct maildrop *);

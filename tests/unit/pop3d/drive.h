@@ -166,8 +166,8 @@ site_open_where(struct site *site, bool apop, bool on_disk)
 	site->pop3d.disk_jobs = jobs_new("disk", 2);
 	site->pop3d.peers = peers_new();
 	site->pop3d.delay = pop3_delay_new();
-	if (site->loop == NULL || site->pop3d.delay == NULL || site->pop3d.hash_jobs == NULL || site->pop3d.disk_jobs == NULL ||
-	    site->pop3d.peers == NULL)
+	if (site->loop == NULL || site->pop3d.hash_jobs == NULL || site->pop3d.disk_jobs == NULL ||
+	    site->pop3d.peers == NULL || site->pop3d.delay == NULL)
 		site_die("site", "out of memory");
 	site_configure(site, "plaintext_auth = always\nlock_wait = 0s");
 }

@@ -270,6 +270,8 @@ START_TEST(no_memory_for_the_reply)
 	d.out.failed = true;
 	drive_say(&d, "RETR 1\r\n");
 	ck_assert_int_eq(d.want, SESSION_DROP);
+	/* The job that looked for the message in the page cache is over. */
+	ck_assert_ptr_null(d.session->work);
 	drive_free(&d, SESSION_END_ERROR);
 	ck_assert_int_eq(noted(), 0);
 }
