@@ -65,9 +65,9 @@ bool maildrop_has_unnoted(const struct maildrop *);
 
 /* QUIT.  In one transaction, all or none: removes what is marked; removes what was retrieved
  * in this session and may not stay behind; notes first retrievals of the rest, from which
- * their limit follows.  When it removes something, it is on disk when this returns SPOOL_OK, and after any
- * other outcome but SPOOL_UNKNOWN nothing is removed or noted.  Without anything to do it
- * writes nothing.  Blocks.  The lock is still held afterwards. */
+ * their limit follows.  When it removes something, that is on disk when this returns
+ * SPOOL_OK, and after any other outcome but SPOOL_UNKNOWN nothing is removed or noted.
+ * Without anything to do it writes nothing.  Blocks.  The lock is still held afterwards. */
 enum spool_status maildrop_update(struct maildrop *);
 /* How many messages it removed. */
 size_t maildrop_removed(const struct maildrop *);
