@@ -176,14 +176,25 @@ disk_unlink(const struct disk_ops *ops, int dir, const char *name)
 	return -1;
 }
 
-int
-disk_punch(const struct disk_ops *ops, int fd, uint64_t offset, uint64_t len)
+static int
+fallocate_retrying(const struct disk_ops *ops, int fd, int mode, uint64_t offset, uint64_t len)
 {
 	int rc;
 
 	do
-		rc = ops->fallocate(
-		    fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)len);
+		rc = ops->fallocate(fd, mode, (off_t)offset, (off_t)len);
 	while (rc != 0 && errno == EINTR);
 	return rc;
+}
+
+int
+disk_allocate(const struct disk_ops *ops, int fd, uint64_t offset, uint64_t len)
+{
+	return fallocate_retrying(ops, fd, 0, offset, len);
+}
+
+int
+disk_punch(const struct disk_ops *ops, int fd, uint64_t offset, uint64_t len)
+{
+	return fallocate_retrying(ops, fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, len);
 }

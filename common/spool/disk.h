@@ -66,6 +66,9 @@ int disk_truncate(const struct disk_ops *, int fd, uint64_t len);
 /* One that is gone already is no failure. */
 int disk_unlink(const struct disk_ops *, int dir, const char *name);
 
+/* Sets blocks aside and lengthens the file over them.  EOPNOTSUPP where that is not possible. */
+int disk_allocate(const struct disk_ops *, int fd, uint64_t offset, uint64_t len);
+
 /* Gives blocks back to the file system; the file keeps its length.  EOPNOTSUPP where it cannot. */
 int disk_punch(const struct disk_ops *, int fd, uint64_t offset, uint64_t len);
 

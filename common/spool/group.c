@@ -28,6 +28,7 @@
 #include "base/crc32c.h"
 #include "base/mem.h"
 #include "entry.h"
+#include "janitor.h"
 #include "spool_internal.h"
 #include "warn.h"
 
@@ -405,6 +406,9 @@ group_commit(struct group *g)
 
 	if (st == SPOOL_OK) {
 		g->segment->end = end;
+		/* One in which nothing lives any more could not go before. */
+		if (g->closing->n > 0)
+			keeper_wake(g->spool);
 		g->closing->n = 0;
 	} else if (st == SPOOL_UNKNOWN) {
 		/* The rows may come back with a restart, and then need their records. */

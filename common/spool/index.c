@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ballast.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -32,6 +33,11 @@ index_failed(struct index_conn *c, const char *what, int rc)
 	enum spool_status st = SPOOL_IO;
 	const char *advice = "look at the disk and at the kernel's log";
 
+	int errnum = sqlite3_system_errno(c->db);
+
+	/* SQLite says so of its log, but not of what lies beside it. */
+	if ((rc & 0xff) == SQLITE_IOERR && (errnum == ENOSPC || errnum == EDQUOT))
+		rc = SQLITE_FULL;
 	switch (rc & 0xff) {
 	case SQLITE_NOMEM:
 		st = SPOOL_NO_MEMORY;
@@ -77,7 +83,7 @@ on_commit(void *arg, sqlite3 *db, const char *name, int frames)
 	(void)name;
 	atomic_store(&s->frames, (unsigned)frames);
 	if (frames >= INDEX_FRAMES_MANY)
-		janitor_wake(s->spool);
+		keeper_wake(s->spool);
 	return SQLITE_OK;
 }
 
@@ -380,6 +386,9 @@ commit(struct index_conn *c)
 	st = index_run(c, index_stmt(c, "COMMIT"));
 	if (st != SPOOL_OK) {
 		index_rollback(c);
+		/* On a full disk what buries it has no room either. */
+		if (st == SPOOL_NO_SPACE && c->store->spool != NULL)
+			ballast_prepare(c->store->spool, 0);
 		if (index_bury(c) != SPOOL_OK)
 			st = SPOOL_UNKNOWN;
 	}

@@ -57,7 +57,7 @@ log_broken(struct index_store *s, int errnum)
 	atomic_store(&s->broken, true);
 	log_event(LOG_LEVEL_ERROR, "log_sync_failed", log_text("path", LOG_FILE), log_errno(errnum),
 	    log_text("advice", "nothing is written until the log is mended: look at the disk"));
-	janitor_wake(s->spool);
+	keeper_wake(s->spool);
 }
 
 enum spool_status

@@ -15,11 +15,17 @@
 #include <stdatomic.h>
 #include <unistd.h>
 
+#include "ballast.h"
+#include "base/clock.h"
 #include "base/log.h"
+#include "expire_internal.h"
+#include "kept.h"
 #include "spool_internal.h"
 
 /* Records, or segments, that are dealt with at once. */
 #define BATCH 1000
+/* A long expiry gives blocks back so often. */
+#define RECLAIM_MS 500
 
 struct garbage {
 	uint64_t message, blocks;
@@ -136,8 +142,13 @@ collect_garbage(struct spool *sp)
 		st = index_sync(sp);
 		for (size_t i = 0; st == SPOOL_OK && i < b.n; i += n)
 			st = punch_segment(sp, b.list + i, b.n - i, &n);
-		if (st == SPOOL_OK)
+		if (st != SPOOL_OK)
+			return st;
+		/* What was punched may have been all that a full disk has free. */
+		ballast_prepare(sp, 0);
+		do
 			st = forget_garbage(sp, &b);
+		while (ballast_helps(sp, st));
 	} while (st == SPOOL_OK && b.n == BATCH);
 	return st;
 }
@@ -233,6 +244,7 @@ remove_dead_segments(struct spool *sp)
 		    sp, "SELECT number FROM segment WHERE state <> 1 AND state = 2 LIMIT ?1", &s);
 	if (st != SPOOL_OK || s.n == 0)
 		return st;
+	ballast_prepare(sp, 0);
 	/* The marks on disk, ours and those that another process made and left. */
 	st = index_sync(sp);
 	for (size_t i = 0; st == SPOOL_OK && i < s.n; i++)
@@ -244,28 +256,121 @@ remove_dead_segments(struct spool *sp)
 	return st;
 }
 
-enum spool_status
-janitor_round(struct spool *sp, bool all)
+/* Everything that is dead gives its room back. */
+static enum spool_status
+reclaim(struct spool *sp)
 {
-	enum spool_status st = SPOOL_OK;
-	int rc;
+	enum spool_status st;
 
-	pthread_mutex_lock(&sp->round_mutex);
-	rc = lock_role_try(&sp->locks, LOCK_JANITOR, false);
-	if (rc != 0) {
-		st = rc > 0 ? SPOOL_BUSY : spool_failed("lock_failed", "locks/roles", errno);
-		pthread_mutex_unlock(&sp->round_mutex);
-		return st;
-	}
-	if (index_broken(sp))
-		st = index_mend(sp);
-	if (st == SPOOL_OK)
+	do
 		st = remove_dead_segments(sp);
+	while (ballast_helps(sp, st));
 	if (st == SPOOL_OK)
 		st = collect_garbage(sp);
-	if (st == SPOOL_OK && (all || index_frames(sp) >= INDEX_FRAMES_MANY))
+	sp->reclaimed_ms = clock_mono_ms();
+	return st;
+}
+
+static enum spool_status
+checkpoint(struct spool *sp, bool short_too)
+{
+	enum spool_status st;
+
+	if (!short_too && index_frames(sp) < INDEX_FRAMES_MANY)
+		return SPOOL_OK;
+	do
 		st = index_checkpoint(sp);
-	lock_role_release(&sp->locks, LOCK_JANITOR);
+	while (ballast_helps(sp, st));
+	return st;
+}
+
+/* So that neither the log nor what is dead grows with how much is due at once. */
+static enum spool_status
+between_batches(struct spool *sp)
+{
+	enum spool_status st = checkpoint(sp, false);
+
+	if (st == SPOOL_OK && clock_mono_ms() - sp->reclaimed_ms >= RECLAIM_MS)
+		st = reclaim(sp);
+	return st;
+}
+
+static enum spool_status
+expire(struct spool *sp, struct janitor_task *task)
+{
+	struct expire_run run = { .between = between_batches };
+	enum spool_status st = SPOOL_OK;
+
+	task->busy = 0;
+	if (!task->expire)
+		return st;
+	st = expire_run(sp, &run);
+	task->busy = run.result.busy;
+	return st;
+}
+
+/* With the janitor's byte. */
+static enum spool_status
+work(struct spool *sp, struct janitor_task *task)
+{
+	enum spool_status st = SPOOL_OK;
+
+	if (index_broken(sp))
+		do
+			st = index_mend(sp);
+		while (ballast_helps(sp, st));
+	/* First, and again at the end: on a full disk the rest may need it. */
+	if (st == SPOOL_OK)
+		st = reclaim(sp);
+	if (st == SPOOL_OK)
+		st = expire(sp, task);
+	if (st == SPOOL_OK)
+		st = kept_purge(sp);
+	if (st == SPOOL_OK)
+		st = reclaim(sp);
+	/* pop-admin comes and goes. */
+	if (st == SPOOL_OK && sp->role != SPOOL_ADMIN)
+		ballast_fill(sp);
+	return st == SPOOL_OK ? checkpoint(sp, task->checkpoint) : st;
+}
+
+static enum spool_status
+take_role(struct spool *sp)
+{
+	int rc = lock_role_try(&sp->locks, LOCK_JANITOR, false);
+
+	if (rc == 0)
+		return SPOOL_OK;
+	return rc > 0 ? SPOOL_BUSY : spool_failed("lock_failed", "locks/roles", errno);
+}
+
+enum spool_status
+janitor_round(struct spool *sp, struct janitor_task *task)
+{
+	enum spool_status st;
+
+	pthread_mutex_lock(&sp->round_mutex);
+	st = take_role(sp);
+	if (st == SPOOL_OK) {
+		st = work(sp, task);
+		lock_role_release(&sp->locks, LOCK_JANITOR);
+	}
 	pthread_mutex_unlock(&sp->round_mutex);
 	return st;
+}
+
+enum spool_status
+janitor_checkpoint(struct spool *sp)
+{
+	enum spool_status st;
+
+	if (index_frames(sp) < INDEX_FRAMES_MANY || pthread_mutex_trylock(&sp->round_mutex) != 0)
+		return SPOOL_OK;
+	st = take_role(sp);
+	if (st == SPOOL_OK) {
+		st = checkpoint(sp, false);
+		lock_role_release(&sp->locks, LOCK_JANITOR);
+	}
+	pthread_mutex_unlock(&sp->round_mutex);
+	return st == SPOOL_BUSY ? SPOOL_OK : st;
 }

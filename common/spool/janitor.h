@@ -1,6 +1,6 @@
 /*
- * janitor - upkeep: checkpoints, holes for dead records, dead segments.  Private to
- * common/spool.
+ * janitor - upkeep: holes for dead records, dead segments, mail past its age, deleted mail that
+ * was kept long enough, the ballast, checkpoints.  Private to common/spool.
  *
  * The keeper is a thread of each daemon: it recovers the spool, then is the janitor
  * until the spool is closed.  Of all processes one at a time does a round.
@@ -10,6 +10,9 @@
 #ifndef SPOOL_JANITOR_H
 #define SPOOL_JANITOR_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
 #include "spool/spool.h"
 
 /* Recovers in this thread (pop-admin) or starts the keeper's.  When this fails nothing runs. */
@@ -17,11 +20,24 @@ enum spool_status keeper_start(struct spool *);
 /* Ends the thread; NULL inside the spool is harmless. */
 void keeper_stop(struct spool *);
 
-/* There is something to do before the next round is due.  Never waits. */
+/* A message became nobody's, or a whole segment: smtpd's keeper looks before its next round is
+ * due; where there is none this process's own, and in pop-admin whoever closes the spool.
+ * Never waits. */
 void janitor_wake(struct spool *);
 
-/* One round, in this thread: SPOOL_BUSY when somebody else is at it.  The log is checkpointed
- * when it is long, or else when `all`. */
-enum spool_status janitor_round(struct spool *, bool all);
+/* This process's keeper looks: at its log, at its policy.  Never waits.  Nothing in pop-admin. */
+void keeper_wake(struct spool *);
+
+struct janitor_task {
+	bool checkpoint;                /* also when the log is short */
+	bool expire;                    /* mail past its age goes */
+	uint64_t busy;                  /* afterwards: maildrops that were left for later */
+};
+
+/* One round, in this thread: SPOOL_BUSY when somebody else is at it. */
+enum spool_status janitor_round(struct spool *, struct janitor_task *);
+
+/* A checkpoint where the log is long and nobody else is at it, from outside of a round. */
+enum spool_status janitor_checkpoint(struct spool *);
 
 #endif

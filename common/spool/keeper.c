@@ -8,16 +8,27 @@
  * and the recovery byte given back.
  */
 #include <errno.h>
+#include <poll.h>
+#include <stdatomic.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "janitor.h"
 #include "recover.h"
 #include "spool_internal.h"
+#include "wake.h"
 #include "warn.h"
 
-#define ROUND_MS 1000
+/* Between rounds, when nobody wakes the keeper. */
+#define ROUND_MS 60000
+/* After it was woken, so that what comes at once is done at once. */
+#define GATHER_MS 100
+/* After a round that another process was at. */
+#define BUSY_MS 1000
+/* Until maildrops that were open when expiry came are tried again. */
+#define LEFT_MS 5000
 /* After a round, or a recovery, that failed. */
 #define RETRY_MS 10000
 /* How often a lock that another process has is tried. */
@@ -25,38 +36,45 @@
 
 struct keeper {
 	pthread_t thread;
-	bool running; /* the thread's owner's */
+	bool running;      /* the thread's owner's */
+	struct wake *wake; /* owned */
+	atomic_bool stop;
+	atomic_bool owes; /* pop-admin: a round before it ends */
 
-	pthread_mutex_t mutex; /* guards what follows */
+	pthread_mutex_t mutex; /* guards what follows, down to `outcome` */
 	pthread_cond_t changed;
-	bool stop;
-	bool woken;
 	bool tried;                /* recovery was over once, well or not */
 	enum spool_status outcome; /* how */
+
+	/* The thread's own. */
+	bool woken;
+	bool expired;        /* once at least */
+	bool left;           /* maildrops were open */
+	uint64_t expired_ms; /* monotonic: when it last was */
 };
 
-/* Until somebody wakes the keeper or the time is over; false when it is to end. */
-static bool
-keeper_wait(struct keeper *k, unsigned ms, bool may_wake)
+static uint64_t
+now_ms(void)
 {
-	struct timespec until;
-	bool goes_on;
+	struct timespec ts;
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += ms / 1000;
-	until.tv_nsec += (long)(ms % 1000) * 1000000;
-	if (until.tv_nsec >= 1000000000) {
-		until.tv_sec++;
-		until.tv_nsec -= 1000000000;
+	/* The machine's: in tests clock_mono_ms() stands still. */
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+/* Until somebody wakes the keeper or the time is over; false when it is to end.  What woke it
+ * although it may not be is remembered. */
+static bool
+keeper_wait(struct keeper *k, uint64_t ms, bool may_wake)
+{
+	uint64_t now = now_ms(), until = now + ms;
+
+	while (!atomic_load(&k->stop) && !(may_wake && k->woken) && now < until) {
+		k->woken = wake_wait(k->wake, (unsigned)(until - now)) || k->woken;
+		now = now_ms();
 	}
-	pthread_mutex_lock(&k->mutex);
-	while (!k->stop && !(may_wake && k->woken))
-		if (pthread_cond_timedwait(&k->changed, &k->mutex, &until) == ETIMEDOUT)
-			break;
-	k->woken = false;
-	goes_on = !k->stop;
-	pthread_mutex_unlock(&k->mutex);
-	return goes_on;
+	return !atomic_load(&k->stop);
 }
 
 /* With the recovery byte held. */
@@ -91,6 +109,9 @@ become_ready(struct spool *sp)
 	if (rc < 0)
 		return spool_failed("lock_failed", "locks/roles", errno);
 	st = recover_and_open(sp);
+	/* One at a time takes the name. */
+	if (st == SPOOL_OK && sp->role == SPOOL_SMTPD)
+		wake_listen(sp->keeper->wake);
 	lock_role_release(&sp->locks, LOCK_RECOVERY);
 	if (st == SPOOL_OK)
 		atomic_store(&sp->ready, true);
@@ -111,6 +132,54 @@ tell_outcome(struct keeper *k, enum spool_status st)
 	pthread_mutex_unlock(&k->mutex);
 }
 
+static bool
+expiry_is_due(struct spool *sp, const struct keeper *k)
+{
+	uint64_t every_s = atomic_load(&sp->expire_every_s), now = clock_mono_ms();
+
+	if (every_s == 0)
+		return false;
+	return !k->expired || (now - k->expired_ms) / 1000 >= every_s ||
+	       (k->left && now - k->expired_ms >= LEFT_MS);
+}
+
+/* Milliseconds until there is something to do unasked. */
+static uint64_t
+next_round(struct spool *sp, const struct keeper *k, enum spool_status st)
+{
+	uint64_t every_s = atomic_load(&sp->expire_every_s), gone;
+
+	if (st == SPOOL_BUSY)
+		return BUSY_MS;
+	if (st != SPOOL_OK)
+		return RETRY_MS;
+	if (every_s == 0)
+		return ROUND_MS;
+	if (k->left)
+		return LEFT_MS;
+	gone = clock_mono_ms() - k->expired_ms;
+	if (every_s >= (gone + ROUND_MS) / 1000)
+		return ROUND_MS;
+	return every_s * 1000 > gone ? every_s * 1000 - gone : 0;
+}
+
+static enum spool_status
+keeper_round(struct spool *sp, struct keeper *k)
+{
+	struct janitor_task task = { .expire = expiry_is_due(sp, k) };
+	uint64_t began_ms = clock_mono_ms();
+	enum spool_status st;
+
+	k->woken = false;
+	st = janitor_round(sp, &task);
+	if (st == SPOOL_OK && task.expire) {
+		k->expired = true;
+		k->expired_ms = began_ms;
+		k->left = task.busy > 0;
+	}
+	return st;
+}
+
 static void *
 keeper_run(void *arg)
 {
@@ -126,11 +195,15 @@ keeper_run(void *arg)
 			return NULL;
 	} while (st != SPOOL_OK);
 	do {
-		st = janitor_round(sp, false);
-		if (st == SPOOL_OK || st == SPOOL_BUSY)
-			st = warn_round(sp);
+		st = keeper_round(sp, k);
+		if (st == SPOOL_OK || st == SPOOL_BUSY) {
+			enum spool_status warned = warn_round(sp);
+
+			st = warned == SPOOL_OK ? st : warned;
+		}
 		failed = st != SPOOL_OK && st != SPOOL_BUSY;
-	} while (keeper_wait(k, failed ? RETRY_MS : ROUND_MS, !failed));
+	} while (keeper_wait(k, next_round(sp, k, st), !failed) &&
+		 (!k->woken || keeper_wait(k, GATHER_MS, false)));
 	return NULL;
 }
 
@@ -138,18 +211,17 @@ enum spool_status
 keeper_start(struct spool *sp)
 {
 	struct keeper *k = mem_array(1, sizeof(*k));
-	pthread_condattr_t attr;
 	enum spool_status st;
 	int rc;
 
 	if (k == NULL)
 		return SPOOL_NO_MEMORY;
 	pthread_mutex_init(&k->mutex, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&k->changed, &attr);
-	pthread_condattr_destroy(&attr);
+	pthread_cond_init(&k->changed, NULL);
 	sp->keeper = k;
+	st = wake_new(sp, &k->wake);
+	if (st != SPOOL_OK)
+		return st;
 	if (sp->role == SPOOL_ADMIN) {
 		st = become_ready(sp);
 		tell_outcome(k, st);
@@ -163,22 +235,31 @@ keeper_start(struct spool *sp)
 void
 keeper_stop(struct spool *sp)
 {
+	struct janitor_task task = { .expire = false };
 	struct keeper *k = sp->keeper;
 
 	if (k == NULL)
 		return;
-	pthread_mutex_lock(&k->mutex);
-	k->stop = true;
-	pthread_cond_broadcast(&k->changed);
-	pthread_mutex_unlock(&k->mutex);
-	if (k->running)
+	atomic_store(&k->stop, true);
+	if (k->running) {
+		wake_ring(k->wake);
 		pthread_join(k->thread, NULL);
+	}
 	/* Commands that change much and end at once would leave a long log for others to read. */
-	if (spool_ready(sp) && (index_broken(sp) || index_frames(sp) >= INDEX_FRAMES_MANY))
-		janitor_round(sp, false);
+	if (spool_ready(sp) &&
+	    (atomic_load(&k->owes) || index_broken(sp) || index_frames(sp) >= INDEX_FRAMES_MANY))
+		janitor_round(sp, &task);
+	wake_free(&k->wake);
 	pthread_cond_destroy(&k->changed);
 	pthread_mutex_destroy(&k->mutex);
 	mem_free(&sp->keeper);
+}
+
+void
+keeper_wake(struct spool *sp)
+{
+	if (sp->keeper != NULL && sp->role != SPOOL_ADMIN)
+		wake_ring(sp->keeper->wake);
 }
 
 void
@@ -186,12 +267,12 @@ janitor_wake(struct spool *sp)
 {
 	struct keeper *k = sp->keeper;
 
-	if (k == NULL)
+	if (k == NULL || (sp->role != SPOOL_SMTPD && wake_call(k->wake)))
 		return;
-	pthread_mutex_lock(&k->mutex);
-	k->woken = true;
-	pthread_cond_broadcast(&k->changed);
-	pthread_mutex_unlock(&k->mutex);
+	if (sp->role == SPOOL_ADMIN)
+		atomic_store(&k->owes, true);
+	else
+		wake_ring(k->wake);
 }
 
 enum spool_status
@@ -211,10 +292,11 @@ spool_wait_ready(struct spool *sp)
 enum spool_status
 spool_upkeep(struct spool *sp)
 {
+	struct janitor_task task = { .checkpoint = true };
 	enum spool_status st;
 	unsigned tries = RETRY_MS / POLL_MS;
 
-	while ((st = janitor_round(sp, true)) == SPOOL_BUSY && tries-- > 0)
-		keeper_wait(sp->keeper, POLL_MS, false);
+	while ((st = janitor_round(sp, &task)) == SPOOL_BUSY && tries-- > 0)
+		poll(NULL, 0, POLL_MS);
 	return st;
 }

@@ -5,7 +5,8 @@
  *     SPOOL/secrets/     SQLite: what proves who somebody is
  *     SPOOL/segments/    the records
  *     SPOOL/locks/       empty files whose bytes are locked
- *     SPOOL/run/         the daemons' control sockets
+ *     SPOOL/run/         the socket by which smtpd's keeper is woken
+ *     SPOOL/ballast      room for removals on a full disk
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -19,6 +20,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "ballast.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -32,6 +34,8 @@
 #define SEGMENTS_DIR "segments"
 #define RUN_DIR "run"
 #define SEGMENT_MAX_DEFAULT (UINT64_C(128) << 20)
+/* Free octets, for a site that wants no reserve: what a commit needs beside the message. */
+#define RESERVE_LEAST (UINT64_C(1) << 20)
 
 static const char *const status_texts[SPOOL_STATUSES] = {
 	[SPOOL_OK] = "done",
@@ -232,6 +236,8 @@ open_parts(struct spool *sp, struct strbuf *err)
 		sp->passwords = password_cache_new();
 	if (sp->files == NULL || (sp->role != SPOOL_SMTPD && sp->passwords == NULL))
 		return SPOOL_NO_MEMORY;
+	/* SQLite needs a few pages beside the databases before it reads the first. */
+	ballast_prepare(sp, 0);
 	st = index_open(sp, INDEX_MAIN, &sp->index, err);
 	if (st == SPOOL_OK && sp->role != SPOOL_SMTPD)
 		st = index_open(sp, INDEX_SECRETS, &sp->secrets, err);
@@ -319,13 +325,16 @@ static bool
 space_low(struct spool *sp)
 {
 	struct statvfs fs;
+	uint64_t need;
 
 	if (fstatvfs(sp->dir_fd, &fs) != 0) {
 		spool_failed("statvfs_failed", sp->dir, errno);
 		return true;
 	}
-	/* A file system that makes inodes as it needs them counts none. */
-	return (uint64_t)fs.f_bavail * fs.f_frsize < sp->reserve ||
+	/* What arriving messages have in unnamed files is not free any more; what the ballast
+	 * lacks is not mail's.  A file system that makes inodes as it needs them counts none. */
+	need = (sp->reserve > RESERVE_LEAST ? sp->reserve : RESERVE_LEAST) + ballast_missing(sp);
+	return (uint64_t)fs.f_bavail * fs.f_frsize < need ||
 	       (fs.f_files != 0 && fs.f_favail < SPOOL_RESERVE_INODES);
 }
 
@@ -333,7 +342,7 @@ enum spool_status
 spool_may_deliver(struct spool *sp)
 {
 	uint64_t now = clock_mono_ms();
-	bool low;
+	bool low, regained = false;
 
 	if (!spool_ready(sp))
 		return SPOOL_NOT_READY;
@@ -344,13 +353,26 @@ spool_may_deliver(struct spool *sp)
 			log_event(LOG_LEVEL_WARNING, low ? "space_low" : "space_regained",
 			    log_text("path", sp->dir), log_num("reserve", sp->reserve),
 			    log_text("advice",
-				low ? "mail is put off with 452 until there is room" : NULL));
+				low ? "mail is put off with 452 until there is room: make some "
+				      "on this file system, or have mail removed"
+				    : NULL));
+		regained = sp->space_low && !low;
 		sp->space_low = low;
 		sp->space_asked_ms = now == 0 ? 1 : now;
 	}
 	low = sp->space_low;
 	pthread_mutex_unlock(&sp->space_mutex);
+	if (regained)
+		keeper_wake(sp); /* It may take the ballast's part. */
 	return low ? SPOOL_NO_SPACE : SPOOL_OK;
+}
+
+void
+spool_space_changed(struct spool *sp)
+{
+	pthread_mutex_lock(&sp->space_mutex);
+	sp->space_asked_ms = 0;
+	pthread_mutex_unlock(&sp->space_mutex);
 }
 
 void
@@ -363,6 +385,7 @@ spool_set_policy(struct spool *sp, const struct spool_policy *policy)
 	atomic_store(&sp->keep_deleted_s, policy->keep_deleted_s);
 	atomic_store(&sp->keep_deleted_max, policy->keep_deleted_max);
 	atomic_store(&sp->expire_every_s, policy->expire_every_s);
+	keeper_wake(sp);
 }
 
 void

@@ -41,8 +41,10 @@ struct spool {
 	struct committer *committer;    /* owned; NULL where nothing is delivered */
 	struct warner *warner;          /* owned; as the committer */
 
-	pthread_mutex_t round_mutex;    /* held for one round of upkeep */
+	pthread_mutex_t round_mutex;    /* held for one round of upkeep; guards reclaimed_ms */
+	uint64_t reclaimed_ms;          /* monotonic: when blocks were last given back */
 	atomic_bool no_holes;           /* the file system cannot punch: said once */
+	atomic_bool no_ballast;         /* nor set blocks aside: said once */
 
 	atomic_bool ready;
 	atomic_uint_least64_t keep_deleted_s;
@@ -63,6 +65,9 @@ enum spool_status spool_open_on(const struct spool_options *, const struct disk_
 /* Whether a file system of this type (statfs.f_type) cannot keep the promises: locks, shared
  * memory or syncs that reach other machines late or never. */
 bool spool_fs_refused(unsigned long type);
+
+/* What is free is another amount than a moment ago: whoever wants to know asks anew. */
+void spool_space_changed(struct spool *);
 
 /* A thread that is sent no signals.  0 or an errno value. */
 int spool_thread(pthread_t *, void *(*run)(void *), void *arg, const char *name);

@@ -9,9 +9,11 @@
 #include <stdlib.h>
 
 #include "account_internal.h"
+#include "ballast.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "janitor.h"
 #include "maildrop_internal.h"
 #include "remove.h"
 #include "spool_internal.h"
@@ -157,8 +159,16 @@ maildrop_update(struct maildrop *md)
 		return SPOOL_OK;
 	u.marked.messages = mem_array(md->marked, sizeof(*u.marked.messages));
 	u.at_quit.messages = mem_array(md->at_quit, sizeof(*u.at_quit.messages));
-	if (u.marked.messages != NULL && u.at_quit.messages != NULL)
-		st = update(&u);
+	if (u.marked.messages != NULL && u.at_quit.messages != NULL) {
+		ballast_prepare(md->spool, md->marked + md->at_quit);
+		do {
+			u.marked.n = u.at_quit.n = 0;
+			u.marked.octets = u.at_quit.octets = 0;
+			st = update(&u);
+		} while (ballast_helps(md->spool, st));
+	}
+	if (u.marked.n + u.at_quit.n > 0)
+		janitor_wake(md->spool);
 	if (st == SPOOL_OK) {
 		md->removed = u.marked.n + u.at_quit.n;
 		log_removed(md, &u.marked);

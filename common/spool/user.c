@@ -8,9 +8,11 @@
 #include <string.h>
 
 #include "account_internal.h"
+#include "ballast.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "janitor.h"
 #include "password.h"
 #include "remove.h"
 #include "secrets.h"
@@ -293,8 +295,11 @@ account_user_remove(struct spool *spool, const struct address *address)
 		st = lock_maildrop(&spool->locks, id, "removal", &lock);
 	if (st != SPOOL_OK)
 		return st;
-	st = remove_locked(spool, address, id);
+	do
+		st = remove_locked(spool, address, id);
+	while (ballast_helps(spool, st));
 	lock_maildrop_release(&spool->locks, &lock);
+	janitor_wake(spool);
 	return st;
 }
 
