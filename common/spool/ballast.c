@@ -18,10 +18,10 @@
 #include "spool_internal.h"
 
 #define BALLAST_FILE "ballast"
-/* It is given up by pieces of this size: what is left serves the next removal. */
-#define PIECE (UINT64_C(1) << 20)
-/* What a removal's transaction takes of the log, at the most: for itself, for each entry. */
-#define COST PIECE
+/* It is given up and taken in multiples of this: what is left serves the next removal. */
+#define PIECE (UINT64_C(64) << 10)
+/* About what a removal's transaction takes of the log: for itself, for each entry. */
+#define COST (UINT64_C(256) << 10)
 #define COST_ENTRY 1024u
 
 /* Octets that we could write; with the file system's size. */
@@ -137,16 +137,18 @@ grow(struct spool *sp, uint64_t has, uint64_t octets)
 void
 ballast_fill(struct spool *sp)
 {
-	uint64_t missing = ballast_missing(sp);
+	uint64_t octets = ballast_missing(sp);
 	uint64_t room, size;
 
 	/* What a removal needs is to stay free, or the next one gives it up again. */
-	if (missing == 0 || !free_octets(sp, &room, &size) || room < missing + 2 * COST)
+	if (octets == 0 || !free_octets(sp, &room, &size) || room < 2 * COST + PIECE)
 		return;
-	if (grow(sp, held(sp), missing) == 0) {
+	if (octets > room - 2 * COST)
+		octets = (room - 2 * COST) / PIECE * PIECE;
+	if (grow(sp, held(sp), octets) == 0) {
 		spool_space_changed(sp);
 		log_event(LOG_LEVEL_INFO, "ballast_taken", log_text("path", sp->dir),
-		    log_num("octets", missing));
+		    log_num("octets", octets));
 	} else if (errno == EOPNOTSUPP) {
 		atomic_store(&sp->no_ballast, true);
 		log_event(LOG_LEVEL_WARNING, "no_ballast", log_text("path", sp->dir),

@@ -31,7 +31,7 @@ bool ballast_helps(struct spool *, enum spool_status);
 /* Octets that it lacks, and that no mail may have. */
 uint64_t ballast_missing(struct spool *);
 
-/* Takes again what it lacks, where that leaves something free.  The janitor's. */
+/* Takes again what it lacks, or what there is of it, and leaves something free.  The janitor's. */
 void ballast_fill(struct spool *);
 
 #endif
