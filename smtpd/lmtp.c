@@ -6,6 +6,8 @@
  */
 #include "lmtp.h"
 
+#include "smtp_data.h"
+
 enum session_want
 lmtp_refuse(struct smtp_session *s, enum smtp_reply id)
 {
@@ -28,7 +30,7 @@ lmtp_answer(struct smtp_session *s, const char *kept)
 			smtp_reply_write(out, REPLY_KEPT, hostname, kept);
 		} else {
 			s->refused++;
-			smtp_reply_write(out, smtp_reply_for(st), hostname, NULL);
+			smtp_reply_write(out, smtp_data_refusal(s, st), hostname, NULL);
 		}
 	}
 }

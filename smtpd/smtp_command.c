@@ -18,6 +18,7 @@
 #include "mail/esmtp.h"
 #include "smtp_data.h"
 #include "spool/account.h"
+#include "spool/room.h"
 
 #define S(state) (1u << SMTP_##state)
 #define ANY (S(START) | S(READY) | S(MAIL) | S(RCPT) | S(CHUNKS))
@@ -166,6 +167,7 @@ cmd_mail(struct smtp_session *s, const char *arg, size_t len)
 		return REPLY_NO_MEMORY;
 	s->tx = tx;
 	tx->session = s;
+	tx->size = parameters.has_size ? parameters.size : 0;
 	tx->envelope = envelope_new(from.text);
 	if (tx->envelope == NULL) {
 		smtp_transaction_free(&s->tx);
@@ -176,6 +178,57 @@ cmd_mail(struct smtp_session *s, const char *arg, size_t len)
 	s->chunks_refused = false;
 	smtp_session_enter(s, SMTP_MAIL);
 	return REPLY_SENDER_OK;
+}
+
+/* Whether a RCPT that leads to these mailboxes may be taken; *lone_r when it may, but no other after
+ * it.  RFC 1870 6.2: what is refused here is refused for this recipient alone. */
+static enum smtp_reply
+look_for_room(struct smtp_session *s, const struct account_targets *targets, bool *lone_r)
+{
+	const struct smtp_transaction *tx = s->tx;
+	/* With LMTP each recipient has his own answer behind the data, so nobody travels alone. */
+	bool known = tx->size > 0 || s->lmtp;
+	uint64_t need = tx->size + ROOM_TRACE_MAX;
+	uint64_t most = known ? need : s->config->smtpd.max_message_size + ROOM_TRACE_MAX;
+	bool most_fits, new = false;
+
+	*lone_r = tx->lone;
+	for (size_t i = 0; i < targets->n; i++)
+		new = new || !envelope_has(tx->envelope, targets->list[i].mailbox);
+	/* One copy is all that the mailbox gets. */
+	if (!new)
+		return REPLY_NONE;
+	if (tx->lone)
+		return REPLY_LONE_RECIPIENT;
+	enum spool_status st = room_look(s->spool, targets, tx->envelope, need, most, &most_fits);
+
+	s->looks += targets->n;
+	if (st != SPOOL_OK)
+		return smtp_reply_for(st);
+	if (!most_fits && tx->rcpts > 0)
+		return REPLY_MAILBOX_FULL;
+	*lone_r = !most_fits;
+	return REPLY_NONE;
+}
+
+/* Puts those that the address leads to into the envelope. */
+static enum smtp_reply
+add_recipient(struct smtp_session *s, const char *written, const struct account_targets *targets)
+{
+	struct smtp_transaction *tx = s->tx;
+	bool lone;
+	enum smtp_reply id = look_for_room(s, targets, &lone);
+
+	if (id != REPLY_NONE)
+		return id;
+	enum spool_status st = envelope_add(tx->envelope, written, targets);
+
+	if (st != SPOOL_OK)
+		return smtp_reply_for(st);
+	tx->rcpts++;
+	tx->lone = lone;
+	smtp_session_enter(s, SMTP_RCPT);
+	return REPLY_RECIPIENT_OK;
 }
 
 static enum smtp_reply
@@ -207,14 +260,9 @@ cmd_rcpt(struct smtp_session *s, const char *arg, size_t len)
 	enum spool_status st = account_resolve(s->spool, &to, &policy, &targets);
 
 	s->looks += 1 + targets.n;
-	if (st == SPOOL_OK)
-		st = envelope_add(tx->envelope, to.text, &targets);
+	id = st == SPOOL_OK ? add_recipient(s, to.text, &targets) : smtp_reply_for(st);
 	account_targets_release(&targets);
-	if (st != SPOOL_OK)
-		return smtp_reply_for(st);
-	tx->rcpts++;
-	smtp_session_enter(s, SMTP_RCPT);
-	return REPLY_RECIPIENT_OK;
+	return id;
 }
 
 /* --- DATA, BDAT --- */

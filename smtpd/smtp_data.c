@@ -19,6 +19,10 @@
 #include "base/log.h"
 #include "lmtp.h"
 #include "smtp_trace.h"
+#include "spool/room.h"
+
+/* Our Received:, the recipient's own lines, and a CRLF that was missing at the end. */
+_Static_assert(SMTP_TRACE_MAX + ROOM_OWN_MAX + 2 <= ROOM_TRACE_MAX, "no field is longer");
 
 void
 smtp_transaction_free(struct smtp_transaction **txp)
@@ -53,12 +57,34 @@ with_protocol(const struct smtp_session *s)
 	return s->link->tls ? "ESMTPS" : "ESMTP";
 }
 
+/* What the message will need in each mailbox; 0 where that shows as it comes. */
+static uint64_t
+room_needed(const struct smtp_session *s)
+{
+	const struct smtp_transaction *tx = s->tx;
+
+	if (tx->size > 0)
+		return tx->size + ROOM_TRACE_MAX;
+	/* The one answer must be true for all of several recipients, whatever comes. */
+	if (tx->lone || s->lmtp || tx->envelope->n == 1)
+		return 0;
+	return s->config->smtpd.max_message_size + ROOM_TRACE_MAX;
+}
+
 /* Begins the delivery, with our Received: field in front.  REPLY_NONE, or why not. */
 static enum smtp_reply
 begin_delivery(struct smtp_session *s)
 {
 	struct smtp_transaction *tx = s->tx;
-	enum spool_status st = delivery_begin(s->spool, &tx->envelope, &tx->delivery);
+	struct delivery_options options = {
+		.need = room_needed(s),
+		.each = s->lmtp,
+		.trusted = s->link->trusted,
+	};
+
+	endpoint_octets(s->link->peer, options.client);
+	s->looks += tx->envelope->n;
+	enum spool_status st = delivery_begin(s->spool, &tx->envelope, &options, &tx->delivery);
 
 	if (st != SPOOL_OK)
 		return smtp_reply_for(st);
@@ -149,6 +175,13 @@ end_message(struct smtp_session *s)
 		/* RFC 5321 6.3.  Ours is among those counted. */
 		else if (delivery_hops(tx->delivery) > SMTP_HOPS_MAX + 1)
 			fail(s, REPLY_LOOP);
+	}
+	if (s->failure == REPLY_NONE) {
+		/* The disk may have filled since MAIL. */
+		enum spool_status st = spool_may_deliver(s->spool);
+
+		if (st != SPOOL_OK)
+			fail(s, smtp_reply_for(st));
 	}
 	if (s->failure != REPLY_NONE)
 		return refuse_message(s);
@@ -261,6 +294,17 @@ log_accepted(struct smtp_session *s)
 	    log_text("tls", s->link->tls ? s->link->tls_version : NULL));
 }
 
+enum smtp_reply
+smtp_data_refusal(const struct smtp_session *s, enum spool_status st)
+{
+	bool no_room = st == SPOOL_OVER_QUOTA || st == SPOOL_NEVER_FITS;
+
+	/* RFC 1870 6.3: who declared less than he sent learns it. */
+	if (no_room && s->tx->size > 0 && s->tx->dot.octets > s->tx->size)
+		return REPLY_LARGER_THAN_SAID;
+	return smtp_reply_for(st);
+}
+
 enum session_want
 smtp_data_answer(struct smtp_session *s)
 {
@@ -270,7 +314,8 @@ smtp_data_answer(struct smtp_session *s)
 	if (!tx->committed)
 		return SESSION_WAIT;
 	enum spool_status st = delivery_outcome(tx->delivery);
-	bool each = s->lmtp && smtp_reply_for(st) != REPLY_DROP;
+	enum smtp_reply refusal = smtp_data_refusal(s, st);
+	bool each = s->lmtp && refusal != REPLY_DROP;
 
 	snprintf(kept, sizeof(kept), "kept as %s", tx->id);
 	if (st == SPOOL_OK) {
@@ -283,6 +328,5 @@ smtp_data_answer(struct smtp_session *s)
 	else if (st == SPOOL_OK)
 		smtp_reply_write(s->link->out, REPLY_KEPT, s->config->site.hostname, kept);
 	smtp_session_reset(s);
-	return each || st == SPOOL_OK ? SESSION_READ
-	                              : smtp_session_say(s, smtp_reply_for(st), NULL, 0);
+	return each || st == SPOOL_OK ? SESSION_READ : smtp_session_say(s, refusal, NULL, 0);
 }

@@ -27,6 +27,9 @@ enum session_want smtp_chunk_take(struct smtp_session *, const void *buf, size_t
 /* In CHUNK, when none is left of it: what becomes of the message. */
 enum session_want smtp_chunk_end(struct smtp_session *);
 
+/* How a sender is told that the message is not kept, once all of it is here. */
+enum smtp_reply smtp_data_refusal(const struct smtp_session *, enum spool_status);
+
 /* In COMMIT: says the outcome, once it is known.  SESSION_WAIT before that. */
 enum session_want smtp_data_answer(struct smtp_session *);
 

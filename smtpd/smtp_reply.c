@@ -57,6 +57,9 @@ static const struct reply replies[] = {
 	{ REPLY_MAILBOX_FULL, 452, "4.2.2", "mailbox is full", 0 },
 	{ REPLY_DISK_FULL, 452, "4.3.1", "disk is nearly full, try again later", 0 },
 	{ REPLY_TOO_MANY_RECIPIENTS, 452, "4.5.3", "too many recipients, send the rest apart", 0 },
+	{ REPLY_LONE_RECIPIENT, 452, "4.5.3",
+	    "of unknown size, this message goes to one recipient; send it to this one apart, now",
+	    0 },
 	{ REPLY_NO_TLS, 454, "4.7.0", "no TLS here", 0 },
 
 	{ REPLY_UNKNOWN_COMMAND, 500, "5.5.2", "unknown command", 0 },
@@ -86,7 +89,10 @@ static const struct reply replies[] = {
 	{ REPLY_DISABLED, 550, "5.2.1", "mailbox is disabled", 0 },
 	{ REPLY_RELAY, 550, "5.7.1", "no mail is relayed, and that domain is not ours", 0 },
 	{ REPLY_BARE_NEWLINE, 550, "5.5.2", "the message has lines that end in LF alone", 0 },
+	{ REPLY_NEVER_FITS, 552, "5.2.3", "message is larger than the mailbox will ever take", 0 },
 	{ REPLY_TOO_LARGE, 552, "5.3.4", "message is larger than we take", 0 },
+	{ REPLY_LARGER_THAN_SAID, 552, "5.3.4", "message is larger than its SIZE, and has no room",
+	    0 },
 	{ REPLY_LOOP, 554, "5.4.6", "too many Received fields: the message goes in circles", 0 },
 	{ REPLY_UNKNOWN_PARAMETER, 555, "5.5.4", "unknown parameter", 0 },
 };
@@ -166,6 +172,8 @@ smtp_reply_for(enum spool_status st)
 		return REPLY_TOO_MANY_RECIPIENTS;
 	case SPOOL_OVER_QUOTA:
 		return REPLY_MAILBOX_FULL;
+	case SPOOL_NEVER_FITS:
+		return REPLY_NEVER_FITS;
 	case SPOOL_NO_SPACE:
 		return REPLY_DISK_FULL;
 	case SPOOL_NO_MEMORY:

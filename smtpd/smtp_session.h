@@ -62,6 +62,9 @@ struct smtp_transaction {
 	char id[32];                    /* the session's, a hyphen, a number */
 	uint64_t commands;              /* RCPT, good and bad */
 	uint64_t rcpts;                 /* RCPT accepted */
+	uint64_t size;                  /* as MAIL declared it; 0: it did not */
+	bool lone;                      /* of unknown size, and its first recipient might not have
+					   room for all that may come: it takes no further one */
 	struct dot dot;
 	uint64_t trace_octets;          /* of our Received: field */
 	struct smtp_session *session;   /* borrowed: this is its transaction */

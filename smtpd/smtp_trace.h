@@ -21,8 +21,9 @@ struct smtp_trace {
 	uint64_t unix_seconds;
 };
 
-/* Room for the longest field. */
-#define SMTP_TRACE_MAX 2048u
+/* Room for the longest field: three names of 255 octets and one path at most, folds, and words
+ * between them.  ROOM_TRACE_MAX counts on it. */
+#define SMTP_TRACE_MAX 1500u
 
 /* Appends the field, CRLF included, folded.  A client's name that is neither a domain
  * nor an address literal is not repeated: what stands there is the peer's address. */

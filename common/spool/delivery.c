@@ -67,7 +67,8 @@ close_file(struct delivery *d)
 }
 
 enum spool_status
-delivery_begin(struct spool *sp, struct envelope **env, struct delivery **d_r)
+delivery_begin(struct spool *sp, struct envelope **env, const struct delivery_options *options,
+    struct delivery **d_r)
 {
 	struct delivery *d;
 	enum spool_status st;
@@ -82,6 +83,11 @@ delivery_begin(struct spool *sp, struct envelope **env, struct delivery **d_r)
 	d = mem_array(1, sizeof(*d));
 	if (d == NULL)
 		return SPOOL_NO_MEMORY;
+	st = room_claim(sp, *env, options, &d->claim);
+	if (st != SPOOL_OK) {
+		free(d);
+		return st;
+	}
 	d->spool = sp;
 	d->env = *env;
 	*env = NULL;
@@ -184,9 +190,13 @@ enum spool_status
 delivery_write(struct delivery *d, const void *wire, size_t len)
 {
 	const uint8_t *octets = wire;
+	enum spool_status st;
 
 	if (len == 0)
 		return SPOOL_OK;
+	st = room_touch(d->spool, d->claim, d->wire_len + len);
+	if (st != SPOOL_OK)
+		return st;
 	header_scan(&d->header, wire, len);
 	d->crc = crc32c(d->crc, wire, len);
 	d->wire_len += len;
@@ -256,6 +266,7 @@ delivery_commit(struct delivery *d, uint64_t octets, delivery_done_fn *done, voi
 	d->octets = octets;
 	d->done = done;
 	d->done_arg = arg;
+	room_whole(d->spool, d->claim);
 	/* Whatever came last, the end that we put behind it must end the message. */
 	if (d->last[0] != '\r' || d->last[1] != '\n') {
 		log_event(LOG_LEVEL_ERROR, "delivery_unended", log_num("octets", octets),
@@ -277,9 +288,11 @@ delivery_fail(struct delivery *d, enum spool_status st)
 void
 delivery_drop_octets(struct delivery *d)
 {
+	room_release(d->spool, &d->claim);
 	free_buffer(d);
 	close_file(d);
 	mem_free(&d->place.list);
+	mem_free(&d->place.sums);
 	mem_free(&d->place.header);
 }
 

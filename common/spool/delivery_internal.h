@@ -8,11 +8,13 @@
 #include "disk.h"
 #include "mail/header.h"
 #include "record.h"
+#include "room_internal.h"
 #include "spool/delivery.h"
 
 struct delivery {
 	struct spool *spool;            /* borrowed */
 	struct envelope *env;           /* owned */
+	struct room_claim *claim;       /* owned; NULL once the outcome is known */
 
 	uint8_t *buf;                   /* owned: the message, or what is not yet in the file */
 	size_t len, cap;                /* cap octets count in spool.delivery_memory */
@@ -38,6 +40,7 @@ struct delivery {
 		struct segment_id id;
 		struct record record;
 		struct record_recipient *list;  /* owned: those admitted */
+		struct room_sum *sums;          /* owned: one for each recipient */
 		size_t n;
 		uint8_t *header;                /* owned */
 		bool linked;                    /* the file has its name */
@@ -59,6 +62,11 @@ enum spool_status delivery_stage(struct delivery *);
 enum spool_status delivery_unspill(struct delivery *);
 /* Lets go of the octets, the file and the place; the outcome stays. */
 void delivery_drop_octets(struct delivery *);
+/* Some recipients' outcome is that the message does not fit.  Without `each` that is everybody's,
+ * else that of all RCPT that led to one of them: a mailbox that only these led to does not get
+ * it either. */
+void envelope_refuse(struct envelope *, bool each);
+
 /* Sets the outcome, and that of each recipient who has none. */
 void delivery_fail(struct delivery *, enum spool_status);
 

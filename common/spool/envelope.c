@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "spool/delivery.h"
+#include "delivery_internal.h"
 
 /* What all RCPT commands of a message may lead to together, the same mailboxes counted
  * again: a hundred names of one long alias must not cost memory without end. */
@@ -64,6 +64,15 @@ order_find(const struct envelope *e, uint64_t mailbox, bool *there_r)
 	}
 	*there_r = low < e->n && e->recipients[e->order[low]].mailbox == mailbox;
 	return low;
+}
+
+bool
+envelope_has(const struct envelope *e, uint64_t mailbox)
+{
+	bool there;
+
+	order_find(e, mailbox, &there);
+	return there;
 }
 
 /* There is room for one more. */
@@ -146,12 +155,73 @@ envelope_add(struct envelope *e, const char *written, const struct account_targe
 	return SPOOL_OK;
 }
 
+static size_t
+first_lead(const struct envelope *e, size_t rcpt)
+{
+	return rcpt == 0 ? 0 : e->lead_ends[rcpt - 1];
+}
+
+static bool
+has_no_room(enum spool_status st)
+{
+	return st == SPOOL_OVER_QUOTA || st == SPOOL_NEVER_FITS;
+}
+
+/* The outcome of those that the RCPT led to and that have no room, a final one before one that
+ * passes; SPOOL_OK when all have room. */
+static enum spool_status
+room_of_rcpt(const struct envelope *e, size_t rcpt)
+{
+	enum spool_status st = SPOOL_OK;
+
+	for (size_t i = first_lead(e, rcpt); i < e->lead_ends[rcpt]; i++) {
+		enum spool_status outcome = e->recipients[e->leads[i]].outcome;
+
+		if (has_no_room(outcome) && st != SPOOL_NEVER_FITS)
+			st = outcome;
+	}
+	return st;
+}
+
+/* What a sender hears who gets one answer for all: final only where it is so for each RCPT. */
+static enum spool_status
+room_of_all(const struct envelope *e)
+{
+	for (size_t i = 0; i < e->rcpts; i++)
+		if (room_of_rcpt(e, i) != SPOOL_NEVER_FITS)
+			return SPOOL_OVER_QUOTA;
+	return SPOOL_NEVER_FITS;
+}
+
+void
+envelope_refuse(struct envelope *e, bool each)
+{
+	enum spool_status all = room_of_all(e);
+
+	for (size_t i = 0; i < e->n; i++)
+		e->recipients[i].kept = false;
+	for (size_t i = 0; each && i < e->rcpts; i++)
+		if (room_of_rcpt(e, i) == SPOOL_OK)
+			for (size_t k = first_lead(e, i); k < e->lead_ends[i]; k++)
+				e->recipients[e->leads[k]].kept = true;
+	for (size_t i = 0; i < e->n; i++) {
+		struct recipient *r = &e->recipients[i];
+
+		if (!each && (r->outcome == SPOOL_OK || has_no_room(r->outcome)))
+			r->outcome = all;
+		else if (each && r->outcome == SPOOL_OK && !r->kept)
+			r->outcome = SPOOL_OVER_QUOTA;
+	}
+}
+
 enum spool_status
 envelope_outcome(const struct envelope *e, size_t rcpt)
 {
-	size_t first = rcpt == 0 ? 0 : e->lead_ends[rcpt - 1];
-	size_t end = e->lead_ends[rcpt];
+	size_t first = first_lead(e, rcpt), end = e->lead_ends[rcpt];
+	enum spool_status st = room_of_rcpt(e, rcpt);
 
+	if (st != SPOOL_OK)
+		return st;
 	for (size_t i = first; i < end; i++)
 		if (e->recipients[e->leads[i]].outcome == SPOOL_OK)
 			return SPOOL_OK;

@@ -1,21 +1,23 @@
 /*
  * group - the commit of a group, and what happens when a part of it fails.
  *
- * In this order, under the index's writer's lock: settle who is still there; give each
- * message its place; write all records with one write; sync; the rows; COMMIT.  The one
- * commit point is the sync of the records: the index follows it without one, and what it
- * loses with the power is found again beyond the segment's mark.
+ * In this order, under the index's writer's lock: for each message in turn settle who is still
+ * there and has room, give it its place and enter its rows; write all records with one write; sync;
+ * move the mark; COMMIT.  The one commit point is the sync of the records: the index follows it
+ * without one, and what it loses with the power is found again beyond the segment's mark.
  *
  * Invariants:
  *  1. Nothing that is refused is ever in a segment: who is not admitted is in no header, and
  *     a message nobody is admitted to is not written.
- *  2. Rows are written for records that are on disk, and in the same transaction the mark
+ *  2. Rows are committed for records that are on disk, and in the same transaction the mark
  *     moves past them.
  *  3. Before a failure is told, what was written is taken back, durably: the segment is cut
  *     back to where the group began and never written again, files lose their names.  Where
  *     that fails, or the COMMIT may yet turn out to have happened, the outcome is SPOOL_UNKNOWN
  *     and recovery decides.
  *  4. A sync that failed is not tried again.
+ *  5. A message is settled when the rows of those before it are entered, so that what it finds
+ *     used is what it will find in COMMIT: no quota is passed by one octet.
  */
 #include "group.h"
 
@@ -27,6 +29,7 @@
 #include "base/clock.h"
 #include "base/crc32c.h"
 #include "base/mem.h"
+#include "base/num.h"
 #include "entry.h"
 #include "janitor.h"
 #include "spool_internal.h"
@@ -37,15 +40,17 @@
 
 /* --- settling ------------------------------------------------------------- */
 
+/* Reads what the index knows of a recipient: whether he is there, his room, and his age limit into
+ * `to`. */
 static enum spool_status
-settle_recipient(struct index_conn *c, struct delivery *d, struct recipient *r)
+read_recipient(struct index_conn *c, const struct delivery *d, struct recipient *r,
+    struct record_recipient *to, struct room_sum *sum)
 {
-	struct record_recipient *to = &d->place.list[d->place.n];
 	enum spool_status st;
 	sqlite3_stmt *stmt;
 	bool row;
 
-	stmt = index_stmt(c, "SELECT enabled, expire_s FROM mailbox WHERE id = ?1");
+	stmt = index_stmt(c, "SELECT enabled, expire_s, used, quota FROM mailbox WHERE id = ?1");
 	sqlite3_bind_int64(stmt, 1, (sqlite3_int64)r->mailbox);
 	st = index_step(c, stmt, &row);
 	if (st != SPOOL_OK)
@@ -59,27 +64,37 @@ settle_recipient(struct index_conn *c, struct delivery *d, struct recipient *r)
 	if (sqlite3_column_type(stmt, 1) != SQLITE_NULL)
 		to->expires_day = age_day(
 		    d->place.record.received_ms / 1000, (uint64_t)sqlite3_column_int64(stmt, 1));
+	sum->used = (uint64_t)sqlite3_column_int64(stmt, 2);
+	sum->quota = NUM_UNLIMITED;
+	if (sqlite3_column_type(stmt, 3) != SQLITE_NULL)
+		sum->quota = (uint64_t)sqlite3_column_int64(stmt, 3);
+	sum->octets = d->octets + record_prefix_len(d->env->reverse_path, r->written);
 	sqlite3_reset(stmt);
-	if (r->outcome != SPOOL_OK)
-		return SPOOL_OK;
 	to->mailbox = r->mailbox;
 	to->address = r->address;
 	to->written = r->written;
 	to->uid = NULL;
-	d->place.n++;
 	return SPOOL_OK;
 }
 
 static enum spool_status
 settle(struct index_conn *c, struct delivery *d, uint64_t now_ms)
 {
+	struct record_recipient *list = d->place.list;
 	enum spool_status st = SPOOL_OK;
+	size_t n = d->env->n;
 
 	d->place.record.received_ms = now_ms;
 	d->place.n = 0;
-	for (size_t i = 0; st == SPOOL_OK && i < d->env->n; i++)
-		st = settle_recipient(c, d, &d->env->recipients[i]);
-	return st;
+	for (size_t i = 0; st == SPOOL_OK && i < n; i++)
+		st = read_recipient(c, d, &d->env->recipients[i], &list[i], &d->place.sums[i]);
+	if (st != SPOOL_OK)
+		return st;
+	room_settle(d->spool, d->claim, d->env, d->place.sums);
+	for (size_t i = 0; i < n; i++)
+		if (d->env->recipients[i].outcome == SPOOL_OK)
+			list[d->place.n++] = list[i];
+	return SPOOL_OK;
 }
 
 /* --- places --------------------------------------------------------------- */
@@ -242,24 +257,17 @@ enter_delivery(struct index_conn *c, const struct delivery *d)
 	return index_run(c, stmt);
 }
 
+/* The segment's row, past what was written. */
 static enum spool_status
-enter_rows(struct group *g, struct index_conn *c, uint64_t end)
+move_mark(struct group *g, struct index_conn *c, uint64_t end)
 {
 	enum spool_status st = SPOOL_OK;
 	sqlite3_stmt *stmt;
 	uint64_t live = 0;
 
-	for (size_t i = 0; st == SPOOL_OK && i < g->n; i++) {
-		const struct delivery *d = g->list[i];
-
-		if (d->place.n == 0)
-			continue;
-		live += !has_file(d);
-		st = enter_delivery(c, d);
-		if (st == SPOOL_OK)
-			st = warn_look(g->spool, c, d->place.list, d->place.n);
-	}
-	if (st == SPOOL_OK && live > 0) {
+	for (size_t i = 0; i < g->n; i++)
+		live += g->list[i]->place.n > 0 && !has_file(g->list[i]);
+	if (live > 0) {
 		stmt = index_stmt(
 		    c, "UPDATE segment SET mark = ?2, live = live + ?3 WHERE number = ?1");
 		sqlite3_bind_int64(stmt, 1, (sqlite3_int64)g->segment->id.number);
@@ -338,14 +346,15 @@ prepare(struct group *g)
 		struct delivery *d = g->list[i];
 
 		d->place.list = mem_array(d->env->n, sizeof(*d->place.list));
-		if (d->place.list == NULL)
+		d->place.sums = mem_array(d->env->n, sizeof(*d->place.sums));
+		if (d->place.list == NULL || d->place.sums == NULL)
 			return SPOOL_NO_MEMORY;
 	}
 	return SPOOL_OK;
 }
 
 static enum spool_status
-settle_and_place(struct group *g, struct index_conn *c, uint64_t *end)
+settle_and_enter(struct group *g, struct index_conn *c, uint64_t *end)
 {
 	enum spool_status st = SPOOL_OK;
 	uint64_t now_ms = clock_wall_ms();
@@ -354,10 +363,26 @@ settle_and_place(struct group *g, struct index_conn *c, uint64_t *end)
 		struct delivery *d = g->list[i];
 
 		st = settle(c, d, now_ms);
-		if (st == SPOOL_OK && d->place.n > 0)
+		if (st == SPOOL_OK && d->place.n > 0) {
 			st = give_place(g, c, d, end);
+			if (st == SPOOL_OK)
+				st = enter_delivery(c, d);
+			if (st == SPOOL_OK)
+				st = warn_look(g->spool, c, d->place.list, d->place.n);
+		}
 	}
 	return st;
+}
+
+/* Want of room says most: it may pass, and who is gone stays gone. */
+static enum spool_status
+why_nobody(const struct envelope *e)
+{
+	for (size_t i = 0; i < e->n; i++)
+		if (e->recipients[i].outcome == SPOOL_OVER_QUOTA ||
+		    e->recipients[i].outcome == SPOOL_NEVER_FITS)
+			return e->recipients[i].outcome;
+	return e->n > 0 ? e->recipients[0].outcome : SPOOL_NO_MAILBOX;
 }
 
 static void
@@ -372,9 +397,22 @@ set_outcomes(struct group *g, enum spool_status st)
 		if (st != SPOOL_OK)
 			delivery_fail(d, st);
 		else if (d->place.n == 0)
-			d->outcome =
-			    d->env->n > 0 ? d->env->recipients[0].outcome : SPOOL_NO_MAILBOX;
+			d->outcome = why_nobody(d->env);
 	}
+}
+
+/* COMMIT, and what it made visible is not claimed any more. */
+static enum spool_status
+commit_and_release(struct group *g, struct index_conn **c)
+{
+	enum spool_status st;
+
+	room_commit_begin(g->spool);
+	st = index_write_commit(g->spool, c, false);
+	for (size_t i = 0; i < g->n; i++)
+		room_release(g->spool, &g->list[i]->claim);
+	room_commit_end(g->spool);
+	return st;
 }
 
 void
@@ -389,7 +427,7 @@ group_commit(struct group *g)
 	if (st == SPOOL_OK)
 		st = index_write_begin(g->spool, INDEX_MAIN, "delivery", &c);
 	if (st == SPOOL_OK)
-		st = settle_and_place(g, c, &end);
+		st = settle_and_enter(g, c, &end);
 	if (st == SPOOL_OK && end > start) {
 		wrote_small = true;
 		st = write_small(g, start);
@@ -397,9 +435,9 @@ group_commit(struct group *g)
 	if (st == SPOOL_OK)
 		st = write_files(g);
 	if (st == SPOOL_OK)
-		st = enter_rows(g, c, end);
+		st = move_mark(g, c, end);
 	if (st == SPOOL_OK)
-		st = index_write_commit(g->spool, &c, false);
+		st = commit_and_release(g, &c);
 	else
 		index_write_abandon(g->spool, &c);
 	warn_looked(g->spool, st == SPOOL_OK);

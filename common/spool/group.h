@@ -35,7 +35,7 @@ struct group {
 };
 
 /* Makes the group permanent and sets its outcomes, all of them in one way but for recipients
- * that are gone.  Afterwards the segment may be closed. */
+ * that are gone or have no room.  Afterwards the segment may be closed. */
 void group_commit(struct group *);
 
 /* Closes the segment; its row follows.  A number that there is no memory for is recovery's. */

@@ -28,6 +28,7 @@
 #include "committer.h"
 #include "janitor.h"
 #include "password.h"
+#include "room_internal.h"
 #include "spool_internal.h"
 #include "warn.h"
 
@@ -57,6 +58,7 @@ static const char *const status_texts[SPOOL_STATUSES] = {
 	[SPOOL_DENIED] = "login refused",
 	[SPOOL_TOO_MANY] = "too many recipients",
 	[SPOOL_OVER_QUOTA] = "the mailbox is full",
+	[SPOOL_NEVER_FITS] = "larger than the mailbox will ever take",
 	[SPOOL_NO_SPACE] = "the disk is nearly full",
 	[SPOOL_NO_MEMORY] = "out of memory",
 	[SPOOL_IO] = "reading or writing failed",
@@ -241,8 +243,10 @@ open_parts(struct spool *sp, struct strbuf *err)
 	st = index_open(sp, INDEX_MAIN, &sp->index, err);
 	if (st == SPOOL_OK && sp->role != SPOOL_SMTPD)
 		st = index_open(sp, INDEX_SECRETS, &sp->secrets, err);
-	if (st == SPOOL_OK && sp->role != SPOOL_POP3D)
-		st = committer_new(sp, &sp->committer);
+	if (st == SPOOL_OK && sp->role != SPOOL_POP3D) {
+		sp->room = room_new();
+		st = sp->room == NULL ? SPOOL_NO_MEMORY : committer_new(sp, &sp->committer);
+	}
 	if (st == SPOOL_OK && sp->role != SPOOL_POP3D)
 		st = warn_new(&sp->warner);
 	if (st == SPOOL_OK)
@@ -299,6 +303,7 @@ spool_close(struct spool **spp)
 	committer_free(&sp->committer);
 	keeper_stop(sp);
 	warn_free(&sp->warner);
+	room_free(&sp->room);
 	index_close(&sp->secrets);
 	index_close(&sp->index);
 	segment_cache_free(&sp->files);

@@ -22,6 +22,7 @@ struct committer;
 struct keeper;
 struct password_cache;
 struct warner;
+struct room;
 
 struct spool {
 	char *dir;                      /* owned */
@@ -40,6 +41,7 @@ struct spool {
 	struct keeper *keeper;          /* owned; for pop-admin it has no thread */
 	struct committer *committer;    /* owned; NULL where nothing is delivered */
 	struct warner *warner;          /* owned; as the committer */
+	struct room *room;              /* owned; NULL there too */
 
 	pthread_mutex_t round_mutex;    /* held for one round of upkeep; guards reclaimed_ms */
 	uint64_t reclaimed_ms;          /* monotonic: when blocks were last given back */

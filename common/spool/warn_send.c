@@ -74,13 +74,15 @@ begin(struct spool *sp, struct warn_due *d)
 {
 	struct account_target target = { .mailbox = d->mailbox, .address = d->address };
 	const struct account_targets targets = { .list = &target, .n = 1 };
+	/* No client's: of these there is one at a time. */
+	const struct delivery_options options = { .trusted = true };
 	struct envelope *env = envelope_new("");
 	enum spool_status st = SPOOL_NO_MEMORY;
 
 	if (env != NULL)
 		st = envelope_add(env, d->address, &targets);
 	if (st == SPOOL_OK)
-		st = delivery_begin(sp, &env, &d->delivery);
+		st = delivery_begin(sp, &env, &options, &d->delivery);
 	envelope_free(&env);
 	return st;
 }
@@ -156,7 +158,7 @@ log_outcome(const struct warn_due *d, bool again)
 		    log_num("crossed", d->now), log_num("percent", percent));
 		return;
 	}
-	if (d->outcome == SPOOL_OVER_QUOTA)
+	if (d->outcome == SPOOL_OVER_QUOTA || d->outcome == SPOOL_NEVER_FITS)
 		advice = "not even the warning fits: raise the quota, or tell the owner another "
 			 "way to make room";
 	else if (again)

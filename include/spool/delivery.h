@@ -34,6 +34,7 @@ struct recipient {
 	char *address;                  /* owned: the mailbox's own */
 	char *written;                  /* owned: as the first RCPT that led here wrote it */
 	enum spool_status outcome;      /* once committed */
+	bool kept;                      /* the committer's, while it settles */
 };
 
 struct envelope {
@@ -57,17 +58,33 @@ void envelope_free(struct envelope **);
  * together led to ten times as many; SPOOL_NO_MEMORY; then nothing changed. */
 enum spool_status envelope_add(struct envelope *, const char *written,
     const struct account_targets *);
-/* After the commit: SPOOL_OK when the message is in a mailbox that RCPT number `rcpt` led to. */
+/* Some RCPT led to this mailbox already. */
+bool envelope_has(const struct envelope *, uint64_t mailbox);
+/* After the commit: SPOOL_OK when the message is in the mailboxes that RCPT number `rcpt` led to,
+ * as far as these still take mail, and in one of them at least. */
 enum spool_status envelope_outcome(const struct envelope *, size_t rcpt);
 
 struct delivery;
 
-/* Begins a message.  *env passes to the delivery and becomes NULL on SPOOL_OK.  Otherwise
- * SPOOL_NO_SPACE, SPOOL_NOT_READY, SPOOL_NO_MEMORY.  Not in a spool opened as SPOOL_POP3D. */
-enum spool_status delivery_begin(struct spool *, struct envelope **env, struct delivery **d_r);
+/* What a delivery asks for in its mailboxes until it is committed (spool/room.h). */
+struct delivery_options {
+	uint64_t need;                  /* octets in each of them, trace fields included; 0: not
+					   known, it grows with what comes */
+	bool each;                      /* every RCPT has an outcome of its own (LMTP) */
+	bool trusted;                   /* not held to one claim in a mailbox at a time */
+	uint8_t client[16];             /* whose it is: his address, as endpoint_octets() has it */
+};
+
+/* Begins a message, and takes the room that it needs.  *env passes to the delivery and becomes
+ * NULL on SPOOL_OK.  Otherwise SPOOL_OVER_QUOTA, SPOOL_NEVER_FITS (with `each`, when no mailbox
+ * has room), SPOOL_NO_SPACE, SPOOL_NOT_READY, SPOOL_NO_MEMORY, SPOOL_IO.  Not in a spool opened as
+ * SPOOL_POP3D. */
+enum spool_status delivery_begin(struct spool *, struct envelope **env,
+    const struct delivery_options *, struct delivery **d_r);
 
 /* Adds `len` octets in wire form, without the final dot; the first ones are the Received:
- * field.  Copies them.  SPOOL_NO_SPACE, SPOOL_NO_MEMORY, SPOOL_IO; then only
+ * field.  Copies them.  SPOOL_OVER_QUOTA and SPOOL_NEVER_FITS when nothing came for so long that
+ * the room was given to others; SPOOL_NO_SPACE, SPOOL_NO_MEMORY, SPOOL_IO; then only
  * delivery_abandon() is left. */
 enum spool_status delivery_write(struct delivery *, const void *wire, size_t len);
 
@@ -81,7 +98,9 @@ unsigned delivery_hops(const struct delivery *);
 typedef void delivery_done_fn(void *arg, struct delivery *);
 void delivery_commit(struct delivery *, uint64_t octets, delivery_done_fn *done, void *arg);
 
-/* After `done`: SPOOL_OK when the message is in at least one mailbox, else why it is in none. */
+/* After `done`: SPOOL_OK when the message is in at least one mailbox, else why it is in none.
+ * Without `each` no mailbox has it when one had no room: SPOOL_OVER_QUOTA, or SPOOL_NEVER_FITS
+ * where no other time would do. */
 enum spool_status delivery_outcome(const struct delivery *);
 const struct envelope *delivery_envelope(const struct delivery *);
 /* After SPOOL_OK: the message's id, as UIDL shows it (for the log). */

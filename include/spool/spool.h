@@ -39,7 +39,8 @@ enum spool_status {
 	SPOOL_BAD_PASSWORD,     /* a new one that cannot be kept: empty, too long, with a NUL */
 	SPOOL_DENIED,           /* login refused; never says why */
 	SPOOL_TOO_MANY,         /* recipients */
-	SPOOL_OVER_QUOTA,
+	SPOOL_OVER_QUOTA,       /* no room just now */
+	SPOOL_NEVER_FITS,       /* larger than the mailbox's quota */
 	SPOOL_NO_SPACE,         /* free disk is below the reserve, or the disk is full */
 	SPOOL_NO_MEMORY,
 	SPOOL_IO,               /* reading, writing or syncing failed, or SQLite did */

@@ -113,6 +113,7 @@ static const struct {
 	{ SPOOL_DISABLED, "550 5.2.1" },
 	{ SPOOL_TOO_MANY, "452 4.5.3" },
 	{ SPOOL_OVER_QUOTA, "452 4.2.2" },
+	{ SPOOL_NEVER_FITS, "552 5.2.3" },
 	{ SPOOL_NO_SPACE, "452 4.3.1" },
 	{ SPOOL_NO_MEMORY, "451 4.3.0" },
 	{ SPOOL_IO, "451 4.3.0" },

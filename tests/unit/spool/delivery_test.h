@@ -155,7 +155,7 @@ test_written(struct spool *sp, unsigned number, size_t len, struct envelope *env
 	char *text = test_message(number, len);
 	struct delivery *d;
 
-	*st_r = delivery_begin(sp, &env, &d);
+	*st_r = delivery_begin(sp, &env, &(struct delivery_options){ .trusted = true }, &d);
 	/* In pieces, so that large ones spill on the way. */
 	for (size_t i = 0; *st_r == SPOOL_OK && i < len; i += 30000)
 		*st_r = delivery_write(d, text + i, len - i < 30000 ? len - i : 30000);

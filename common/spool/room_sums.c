@@ -1,0 +1,300 @@
+/*
+ * room_sums - what is promised of mailboxes to messages on their way.
+ *
+ * For each mailbox stands the sum of what claims hold in it.  A promise is made in one step
+ * under the mutex: what the index said is used, and what is claimed, leave room for it.
+ * The index was read a moment earlier, so the two must not tell of different moments:
+ *
+ *     what makes the sum smaller is a delivery's end.  Where it was committed, `used` grew
+ *     instead, and the mailbox's version changed twice: it is odd from before COMMIT until the
+ *     claim is gone.  Who finds another version than before his reading reads again; who finds
+ *     it odd knows that what is being committed is counted once or twice, and looks again
+ *     where that makes the difference.  ROOM_TRIES times: then nothing is refused, and nothing
+ *     promised (the claim counts as lapsed).
+ *
+ * Invariants, whenever the mutex is free:
+ *  1. room_mailbox.sum is the sum of the octets of its shares, .settled that of the settled ones.
+ *  2. `active` has the claims that may lapse, in order of their last octet.
+ *  3. `holders` has one share at most for each client and mailbox.
+ *  4. Where no quota was lowered and nobody but us delivers, used + sum never passes a quota.
+ *
+ * Invariant 4 spares senders trouble.  That no mailbox passes its quota does not rest on it, but
+ * on room_settle(), under the writer's lock.
+ */
+#include "room_sums.h"
+
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/num.h"
+#include "index.h"
+#include "spool_internal.h"
+
+/* Looks, before it is left open. */
+#define ROOM_TRIES 64u
+
+struct room *
+room_new(void)
+{
+	struct room *r = mem_array(1, sizeof(*r));
+
+	if (r == NULL)
+		return NULL;
+	pthread_mutex_init(&r->mutex, NULL);
+	map_init(&r->mailboxes);
+	map_init(&r->holders);
+	list_init(&r->active);
+	return r;
+}
+
+void
+room_free(struct room **rp)
+{
+	struct room *r = *rp;
+
+	if (r == NULL)
+		return;
+	map_release(&r->holders);
+	map_release(&r->mailboxes);
+	pthread_mutex_destroy(&r->mutex);
+	mem_free(rp);
+}
+
+/* --- sums; the mutex is held ---------------------------------------------- */
+
+struct room_mailbox *
+room_find(const struct room *r, uint64_t mailbox)
+{
+	struct map_node *node = map_find(&r->mailboxes, map_key_u64(mailbox));
+
+	return node == NULL ? NULL : MAP_OBJECT(node, struct room_mailbox, node);
+}
+
+static struct room_mailbox *
+need_mailbox(struct room *r, uint64_t mailbox)
+{
+	struct room_mailbox *m = room_find(r, mailbox);
+
+	if (m != NULL)
+		return m;
+	m = mem_array(1, sizeof(*m));
+	if (m == NULL)
+		return NULL;
+	m->node.key = map_key_u64(mailbox);
+	if (map_add(&r->mailboxes, &m->node) != 0)
+		mem_free(&m);
+	return m;
+}
+
+/* The share holds `octets` from now on; without memory for it, nothing. */
+void
+room_hold(struct room *r, struct room_share *s, uint64_t octets)
+{
+	if (s->at == NULL) {
+		s->at = need_mailbox(r, s->mailbox);
+		if (s->at == NULL)
+			return;
+		s->at->shares++;
+		s->octets = 0;
+	}
+	s->at->sum += octets - s->octets;
+	s->octets = octets;
+}
+
+void
+room_let_go(struct room *r, struct room_share *s)
+{
+	struct room_mailbox *m = s->at;
+
+	if (s->held)
+		map_remove(&r->holders, &s->holder);
+	s->held = false;
+	if (m == NULL)
+		return;
+	m->sum -= s->octets;
+	if (s->settled)
+		m->settled -= s->octets;
+	s->settled = s->grown = false;
+	s->octets = 0;
+	s->at = NULL;
+	if (--m->shares == 0) {
+		map_remove(&r->mailboxes, &m->node);
+		free(m);
+	}
+}
+
+/* One message of a client at a time, unless we trust it: what stands for that. */
+bool
+room_become_holder(struct room *r, const struct room_claim *c, struct room_share *s)
+{
+	if (c->trusted || s->held)
+		return true;
+	memcpy(s->holder.key.octets, c->client, sizeof(c->client));
+	memcpy(s->holder.key.octets + sizeof(c->client), &s->mailbox, sizeof(s->mailbox));
+	if (map_find(&r->holders, s->holder.key) != NULL)
+		return false;
+	s->held = map_add(&r->holders, &s->holder) == 0;
+	return s->held;
+}
+
+void
+room_drop_lapsed(struct room *r, uint64_t now)
+{
+	while (!list_empty(&r->active)) {
+		struct room_claim *c = LIST_OBJECT(r->active.next, struct room_claim, active);
+
+		if (now - c->touched_ms < ROOM_LAPSE_MS)
+			return;
+		list_remove(&c->active);
+		c->lapsed = true;
+		for (size_t i = 0; i < c->n; i++)
+			room_let_go(r, &c->list[i]);
+	}
+}
+
+/* --- looking -------------------------------------------------------------- */
+
+static uint64_t *
+version_of(struct room *r, uint64_t mailbox)
+{
+	return &r->versions[mailbox % ROOM_SLOTS];
+}
+
+bool
+room_fits(uint64_t used, uint64_t more, uint64_t need, uint64_t quota)
+{
+	return used <= quota && more <= quota - used && need <= quota - used - more;
+}
+
+/* Whether somebody who holds `own` in the mailbox already may hold `need`.  The mutex is held. */
+enum room_verdict
+room_judge(struct room *r, struct room_reading *l, uint64_t own, uint64_t need)
+{
+	const struct room_mailbox *m = room_find(r, l->mailbox);
+	uint64_t version = *version_of(r, l->mailbox);
+	uint64_t others = m == NULL ? 0 : m->sum - own;
+	uint64_t settled = m == NULL ? 0 : m->settled;
+
+	if (l->quota == NUM_UNLIMITED)
+		return ROOM_FITS;
+	if (need > l->quota)
+		return ROOM_NEVER;
+	/* Something was released since: committed before the reading, or behind it. */
+	l->fresh = version == l->version || (version == l->version + 1 && version % 2 == 1);
+	if (!l->fresh)
+		return ROOM_UNSURE;
+	if (room_fits(l->used, others, need, l->quota))
+		return ROOM_FITS;
+	/* What is being committed may be in `used` already. */
+	if (version % 2 == 1 && room_fits(l->used, others - settled, need, l->quota)) {
+		l->fresh = false;
+		return ROOM_UNSURE;
+	}
+	return ROOM_FULL;
+}
+
+static void
+read_one(struct index_conn *c, struct room_reading *l, enum spool_status *st)
+{
+	sqlite3_stmt *stmt = index_stmt(c, "SELECT used, quota FROM mailbox WHERE id = ?1");
+	bool row;
+
+	sqlite3_bind_int64(stmt, 1, (sqlite3_int64)l->mailbox);
+	*st = index_step(c, stmt, &row);
+	/* A mailbox that is gone is the committer's to tell of. */
+	l->used = 0;
+	l->quota = NUM_UNLIMITED;
+	if (*st != SPOOL_OK || !row)
+		return;
+	l->used = (uint64_t)sqlite3_column_int64(stmt, 0);
+	if (sqlite3_column_type(stmt, 1) != SQLITE_NULL)
+		l->quota = (uint64_t)sqlite3_column_int64(stmt, 1);
+	sqlite3_reset(stmt);
+}
+
+/* Reads what is not fresh, each mailbox's version first. */
+static enum spool_status
+refresh(struct spool *sp, struct room_reading *readings, size_t n)
+{
+	struct room *r = sp->room;
+	struct index_conn *c;
+	enum spool_status st;
+
+	pthread_mutex_lock(&r->mutex);
+	for (size_t i = 0; i < n; i++)
+		if (!readings[i].fresh)
+			readings[i].version = *version_of(r, readings[i].mailbox);
+	pthread_mutex_unlock(&r->mutex);
+
+	st = index_read_begin(sp, INDEX_MAIN, &c);
+	for (size_t i = 0; st == SPOOL_OK && i < n; i++)
+		if (!readings[i].fresh) {
+			read_one(c, &readings[i], &st);
+			readings[i].fresh = true;
+		}
+	index_read_end(sp, &c);
+	return st;
+}
+
+enum spool_status
+room_decide(
+    struct spool *sp, struct room_reading *readings, size_t n, room_decide_fn *decide, void *arg)
+{
+	struct room *r = sp->room;
+	enum spool_status st;
+	bool decided = false;
+
+	for (unsigned tries = 1; !decided; tries++) {
+		if (tries > 1)
+			sched_yield();
+		st = refresh(sp, readings, n);
+		if (st != SPOOL_OK)
+			return st;
+		pthread_mutex_lock(&r->mutex);
+		room_drop_lapsed(r, clock_mono_ms());
+		decided = decide(r, readings, n, tries >= ROOM_TRIES, arg);
+		pthread_mutex_unlock(&r->mutex);
+	}
+	return SPOOL_OK;
+}
+
+void
+room_commit_begin(struct spool *sp)
+{
+	struct room *r = sp->room;
+
+	pthread_mutex_lock(&r->mutex);
+	for (size_t i = 0; i < ROOM_SLOTS; i++)
+		r->versions[i] += r->marked[i];
+	pthread_mutex_unlock(&r->mutex);
+}
+
+void
+room_commit_end(struct spool *sp)
+{
+	struct room *r = sp->room;
+
+	pthread_mutex_lock(&r->mutex);
+	for (size_t i = 0; i < ROOM_SLOTS; i++) {
+		r->versions[i] += r->versions[i] % 2;
+		r->marked[i] = false;
+	}
+	pthread_mutex_unlock(&r->mutex);
+}
+
+uint64_t
+room_claimed(struct spool *sp, uint64_t mailbox)
+{
+	const struct room_mailbox *m;
+	uint64_t sum;
+
+	pthread_mutex_lock(&sp->room->mutex);
+	room_drop_lapsed(sp->room, clock_mono_ms());
+	m = room_find(sp->room, mailbox);
+	sum = m == NULL ? 0 : m->sum;
+	pthread_mutex_unlock(&sp->room->mutex);
+	return sum;
+}
