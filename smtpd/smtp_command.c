@@ -181,7 +181,7 @@ cmd_mail(struct smtp_session *s, const char *arg, size_t len)
 }
 
 /* Whether a RCPT that leads to these mailboxes may be taken; *lone_r when it may, but no other after
- * it.  RFC 1870 6.2: what is refused here is refused for this recipient alone. */
+ * it.  What is refused here is refused for this recipient alone (RFC 1870 6). */
 static enum smtp_reply
 look_for_room(struct smtp_session *s, const struct account_targets *targets, bool *lone_r)
 {

@@ -6,11 +6,12 @@
  * The index was read a moment earlier, so the two must not tell of different moments:
  *
  *     what makes the sum smaller is a delivery's end.  Where it was committed, `used` grew
- *     instead, and the mailbox's version changed twice: it is odd from before COMMIT until the
- *     claim is gone.  Who finds another version than before his reading reads again; who finds
- *     it odd knows that what is being committed is counted once or twice, and looks again
- *     where that makes the difference.  ROOM_TRIES times: then nothing is refused, and nothing
- *     promised (the claim counts as lapsed).
+ *     instead.  So each mailbox has a version: room_commit_begin() makes it odd, before COMMIT; the
+ *     release of what was settled adds two, in the same step; room_commit_end() makes it even
+ *     again.  Who finds another version than before his reading reads again, but for one
+ *     that only became odd: then everything is still claimed, and what is being committed is
+ *     counted once or twice.  Where that makes the difference he looks again.  ROOM_TRIES times:
+ *     then nothing is refused, and nothing promised (the claim counts as lapsed).
  *
  * Invariants, whenever the mutex is free:
  *  1. room_mailbox.sum is the sum of the octets of its shares, .settled that of the settled ones.
@@ -104,6 +105,12 @@ room_hold(struct room *r, struct room_share *s, uint64_t octets)
 	s->octets = octets;
 }
 
+static uint64_t *
+version_of(struct room *r, uint64_t mailbox)
+{
+	return &r->versions[mailbox % ROOM_SLOTS];
+}
+
 void
 room_let_go(struct room *r, struct room_share *s)
 {
@@ -115,8 +122,10 @@ room_let_go(struct room *r, struct room_share *s)
 	if (m == NULL)
 		return;
 	m->sum -= s->octets;
-	if (s->settled)
+	if (s->settled) {
 		m->settled -= s->octets;
+		*version_of(r, s->mailbox) += 2;
+	}
 	s->settled = s->grown = false;
 	s->octets = 0;
 	s->at = NULL;
@@ -156,12 +165,6 @@ room_drop_lapsed(struct room *r, uint64_t now)
 }
 
 /* --- looking -------------------------------------------------------------- */
-
-static uint64_t *
-version_of(struct room *r, uint64_t mailbox)
-{
-	return &r->versions[mailbox % ROOM_SLOTS];
-}
 
 bool
 room_fits(uint64_t used, uint64_t more, uint64_t need, uint64_t quota)

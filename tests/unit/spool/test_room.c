@@ -1,0 +1,846 @@
+/*
+ * room: what is promised to messages on their way is exact to the octet, ends when it must, and
+ * can be had by nobody alone; and what the committer makes of it.
+ */
+#include <stdatomic.h>
+
+#include "base/clock.h"
+#include "base/num.h"
+#include "common/spool/delivery_internal.h"
+#include "common/spool/remove.h"
+#include "common/spool/room_sums.h"
+#include "delivery_test.h"
+
+static struct spool *sp;
+
+static void
+setup(void)
+{
+	spool_test_make();
+	sp = spool_test_open(SPOOL_SMTPD);
+	test_mailboxes(sp, 12);
+}
+
+static void
+teardown(void)
+{
+	clock_set(0, 0);
+	spool_close(&sp);
+	spool_test_remove();
+}
+
+static void
+set_quota(uint64_t mailbox, int64_t quota)
+{
+	char sql[128];
+
+	snprintf(sql, sizeof(sql), "UPDATE mailbox SET quota = %lld WHERE id = %llu",
+	    (long long)quota, (unsigned long long)mailbox);
+	test_sql(sp, sql);
+}
+
+static uint64_t
+used(uint64_t mailbox)
+{
+	char sql[128];
+
+	snprintf(sql, sizeof(sql), "SELECT used FROM mailbox WHERE id = %llu",
+	    (unsigned long long)mailbox);
+	return (uint64_t)test_number(sp, sql);
+}
+
+/* An IPv4 address, or with `v6` the /64 of an IPv6 one and what stands behind it. */
+static struct delivery_options
+from(uint64_t need, unsigned v4, unsigned net6, unsigned host6)
+{
+	struct delivery_options o = { .need = need };
+
+	if (v4 != 0) {
+		o.client[10] = o.client[11] = 0xff;
+		o.client[12] = 10;
+		o.client[15] = (uint8_t)v4;
+	} else {
+		o.client[0] = 0x20;
+		o.client[7] = (uint8_t)net6;
+		o.client[15] = (uint8_t)host6;
+	}
+	return o;
+}
+
+static struct delivery_options
+trusted(uint64_t need)
+{
+	return (struct delivery_options){ .need = need, .trusted = true };
+}
+
+static enum spool_status
+begin(uint64_t first, uint64_t last, struct delivery_options o, struct delivery **d_r)
+{
+	struct envelope *env = test_envelope(first, last);
+	enum spool_status st = delivery_begin(sp, &env, &o, d_r);
+
+	ck_assert(st == SPOOL_OK ? env == NULL : *d_r == NULL);
+	envelope_free(&env);
+	return st;
+}
+
+static struct delivery *
+begun(uint64_t first, uint64_t last, struct delivery_options o)
+{
+	struct delivery *d;
+
+	ck_assert_int_eq(begin(first, last, o, &d), SPOOL_OK);
+	return d;
+}
+
+static enum spool_status
+refused(uint64_t first, uint64_t last, struct delivery_options o)
+{
+	struct delivery *d;
+
+	return begin(first, last, o, &d);
+}
+
+static enum spool_status
+look(uint64_t mailbox, uint64_t need, uint64_t most, bool *most_r)
+{
+	struct envelope *env = envelope_new("");
+	struct account_target target = { .mailbox = mailbox, .address = (char *)(uintptr_t)"a@b" };
+	struct account_targets targets = { .list = &target, .n = 1 };
+	enum spool_status st = room_look(sp, &targets, env, need, most, most_r);
+
+	envelope_free(&env);
+	return st;
+}
+
+static void
+write_octets(struct delivery *d, unsigned number, size_t len)
+{
+	char *text = test_message(number, len);
+
+	ck_assert_int_eq(delivery_write(d, text, len), SPOOL_OK);
+	free(text);
+}
+
+/* What a message of `len` octets counts in mailbox 1 to 9. */
+static uint64_t
+counted(size_t len)
+{
+	return len + record_prefix_len("sender@example.org", "user1@example.test");
+}
+
+/* --- promises ------------------------------------------------------------- */
+
+START_TEST(exact_to_the_octet)
+{
+	struct delivery *a, *b;
+	bool most;
+
+	set_quota(1, 10000);
+	a = begun(1, 1, trusted(6000));
+	ck_assert_uint_eq(room_claimed(sp, 1), 6000);
+	ck_assert_int_eq(refused(1, 1, trusted(4001)), SPOOL_OVER_QUOTA);
+	ck_assert_int_eq(refused(1, 1, trusted(10001)), SPOOL_NEVER_FITS);
+	ck_assert_int_eq(refused(1, 2, trusted(4001)), SPOOL_OVER_QUOTA);
+	ck_assert_int_eq(look(1, 4001, 0, &most), SPOOL_OVER_QUOTA);
+	ck_assert_int_eq(look(1, 10001, 0, &most), SPOOL_NEVER_FITS);
+	ck_assert_int_eq(look(1, 4000, 4000, &most), SPOOL_OK);
+	ck_assert(most);
+	ck_assert_int_eq(look(1, 4000, 4001, &most), SPOOL_OK);
+	ck_assert(!most);
+	/* Nothing stays of what was refused. */
+	ck_assert_uint_eq(room_claimed(sp, 1), 6000);
+	ck_assert_uint_eq(room_claimed(sp, 2), 0);
+	b = begun(1, 2, trusted(4000));
+	ck_assert_uint_eq(room_claimed(sp, 1), 10000);
+	ck_assert_uint_eq(room_claimed(sp, 2), 4000);
+	delivery_abandon(&a);
+	ck_assert_uint_eq(room_claimed(sp, 1), 4000);
+	ck_assert_int_eq(look(1, 6000, 6000, &most), SPOOL_OK);
+	delivery_abandon(&b);
+	ck_assert_uint_eq(room_claimed(sp, 1), 0);
+	ck_assert_uint_eq(room_claimed(sp, 2), 0);
+}
+END_TEST
+
+/* What is there counts, and where there is no quota nothing does. */
+START_TEST(used_and_unlimited)
+{
+	bool most;
+
+	ck_assert_int_eq(test_deliver(sp, 0, 3000, 1, 1, NULL), SPOOL_OK);
+	ck_assert_uint_eq(used(1), counted(3000));
+	set_quota(1, 8000);
+	ck_assert_int_eq(look(1, 8000 - counted(3000), 0, &most), SPOOL_OK);
+	ck_assert_int_eq(look(1, 8001 - counted(3000), 0, &most), SPOOL_OVER_QUOTA);
+	set_quota(1, 100);
+	ck_assert_int_eq(look(1, 50, 0, &most), SPOOL_OVER_QUOTA);
+	ck_assert_int_eq(look(2, UINT64_C(1) << 40, UINT64_MAX, &most), SPOOL_OK);
+	ck_assert(most);
+	/* A mailbox that is gone is the committer's to tell of. */
+	ck_assert_int_eq(look(99, 1, 1, &most), SPOOL_OK);
+}
+END_TEST
+
+/* Mailboxes of the envelope are not looked at again. */
+START_TEST(look_passes_over_the_envelope)
+{
+	struct envelope *env = test_envelope(1, 1);
+	struct account_target list[] = {
+		{ .mailbox = 1, .address = (char *)(uintptr_t)"a@b" },
+		{ .mailbox = 2, .address = (char *)(uintptr_t)"c@d" },
+	};
+	struct account_targets targets = { .list = list, .n = 2 };
+	bool most;
+
+	set_quota(1, 10);
+	ck_assert_int_eq(room_look(sp, &targets, env, 100, 100, &most), SPOOL_OK);
+	ck_assert(most);
+	set_quota(2, 10);
+	ck_assert_int_eq(room_look(sp, &targets, env, 100, 100, &most), SPOOL_NEVER_FITS);
+	targets.n = 1;
+	ck_assert_int_eq(room_look(sp, &targets, env, 100, 100, &most), SPOOL_OK);
+	envelope_free(&env);
+}
+END_TEST
+
+/* --- lapse ---------------------------------------------------------------- */
+
+START_TEST(lapses_after_thirty_seconds)
+{
+	struct delivery *a, *b;
+
+	clock_set(1000000, 1);
+	set_quota(1, 10000);
+	a = begun(1, 1, from(9000, 1, 0, 0));
+	clock_set(1000000 + ROOM_LAPSE_MS - 1, 1);
+	ck_assert_int_eq(refused(1, 1, from(9000, 2, 0, 0)), SPOOL_OVER_QUOTA);
+	ck_assert_uint_eq(room_claimed(sp, 1), 9000);
+	clock_set(1000000 + ROOM_LAPSE_MS, 1);
+	b = begun(1, 1, from(9000, 2, 0, 0));
+	ck_assert_uint_eq(room_claimed(sp, 1), 9000);
+
+	/* With its next octet it is too late. */
+	ck_assert_int_eq(delivery_write(a, "x\r\n", 3), SPOOL_OVER_QUOTA);
+	ck_assert_uint_eq(room_claimed(sp, 1), 9000);
+	delivery_abandon(&a);
+	delivery_abandon(&b);
+	ck_assert_uint_eq(room_claimed(sp, 1), 0);
+}
+END_TEST
+
+START_TEST(is_taken_anew)
+{
+	struct delivery *a, *b;
+
+	clock_set(1000000, 1);
+	set_quota(1, 10000);
+	a = begun(1, 1, from(9000, 1, 0, 0));
+	clock_set(1000000 + ROOM_LAPSE_MS, 1);
+	b = begun(1, 1, from(9000, 2, 0, 0));
+	delivery_abandon(&b);
+	ck_assert_uint_eq(room_claimed(sp, 1), 0);
+	ck_assert_int_eq(delivery_write(a, "x\r\n", 3), SPOOL_OK);
+	ck_assert_uint_eq(room_claimed(sp, 1), 9000);
+	ck_assert_int_eq(refused(1, 1, from(9000, 2, 0, 0)), SPOOL_OVER_QUOTA);
+	delivery_abandon(&a);
+}
+END_TEST
+
+/* An octet now and then keeps it; a message that waits for the committer keeps it in any case. */
+START_TEST(octets_keep_it)
+{
+	struct delivery *a, *b;
+
+	clock_set(1000000, 1);
+	set_quota(1, 10000);
+	a = begun(1, 1, trusted(5000));
+	b = begun(1, 1, trusted(5000));
+	for (int i = 1; i <= 5; i++) {
+		clock_set(1000000 + (uint64_t)i * (ROOM_LAPSE_MS - 1), 1);
+		ck_assert_int_eq(delivery_write(a, "x\r\n", 3), SPOOL_OK);
+		ck_assert_uint_eq(room_claimed(sp, 1), i == 1 ? 10000 : 5000);
+	}
+	room_whole(sp, a->claim);
+	clock_set(10000000, 1);
+	ck_assert_uint_eq(room_claimed(sp, 1), 5000);
+	delivery_abandon(&a);
+	delivery_abandon(&b);
+}
+END_TEST
+
+/* --- one for each address -------------------------------------------------- */
+
+START_TEST(one_for_each_address)
+{
+	struct delivery *d[8];
+
+	set_quota(1, 10000);
+	d[0] = begun(1, 2, from(3000, 1, 0, 0));
+	/* Received, and nobody is kept out by it. */
+	d[1] = begun(1, 2, from(3000, 1, 0, 0));
+	d[2] = begun(1, 1, from(4000, 1, 0, 0));
+	ck_assert_uint_eq(room_claimed(sp, 1), 3000);
+	ck_assert_uint_eq(room_claimed(sp, 2), 3000);
+	/* In another mailbox it holds none. */
+	d[3] = begun(1, 3, from(3000, 1, 0, 0));
+	ck_assert_uint_eq(room_claimed(sp, 1), 3000);
+	ck_assert_uint_eq(room_claimed(sp, 3), 3000);
+	d[4] = begun(1, 1, from(3000, 2, 0, 0));
+	ck_assert_uint_eq(room_claimed(sp, 1), 6000);
+	d[5] = begun(1, 1, from(1000, 0, 1, 1));
+	d[6] = begun(1, 1, from(1000, 0, 1, 2));
+	ck_assert_uint_eq(room_claimed(sp, 1), 7000);
+	d[7] = begun(1, 1, from(1000, 0, 2, 1));
+	ck_assert_uint_eq(room_claimed(sp, 1), 8000);
+	/* Where there is no room they are refused as everybody. */
+	ck_assert_int_eq(refused(1, 1, from(3000, 1, 0, 0)), SPOOL_OVER_QUOTA);
+	delivery_abandon(&d[0]);
+	ck_assert_uint_eq(room_claimed(sp, 1), 5000);
+	d[0] = begun(1, 1, from(3000, 1, 0, 0));
+	ck_assert_uint_eq(room_claimed(sp, 1), 8000);
+	for (size_t i = 0; i < 8; i++)
+		delivery_abandon(&d[i]);
+	ck_assert_uint_eq(room_claimed(sp, 1), 0);
+}
+END_TEST
+
+START_TEST(trusted_ones_hold_many)
+{
+	struct delivery *a, *b;
+
+	a = begun(1, 1, trusted(3000));
+	b = begun(1, 1, trusted(3000));
+	ck_assert_uint_eq(room_claimed(sp, 1), 6000);
+	delivery_abandon(&a);
+	delivery_abandon(&b);
+}
+END_TEST
+
+/* One whose claim lapsed holds none, so another of his may. */
+START_TEST(lapsed_makes_way)
+{
+	struct delivery *a, *b;
+
+	clock_set(1000000, 1);
+	a = begun(1, 1, from(3000, 1, 0, 0));
+	clock_set(1000000 + ROOM_LAPSE_MS, 1);
+	b = begun(1, 1, from(2000, 1, 0, 0));
+	ck_assert_uint_eq(room_claimed(sp, 1), 2000);
+	ck_assert_int_eq(delivery_write(a, "x\r\n", 3), SPOOL_OK);
+	ck_assert_uint_eq(room_claimed(sp, 1), 2000);
+	delivery_abandon(&a);
+	ck_assert_uint_eq(room_claimed(sp, 1), 2000);
+	delivery_abandon(&b);
+	ck_assert_uint_eq(room_claimed(sp, 1), 0);
+}
+END_TEST
+
+/* --- growth --------------------------------------------------------------- */
+
+START_TEST(grows_with_what_comes)
+{
+	struct delivery *d;
+
+	set_quota(1, 190000);
+	d = begun(1, 1, trusted(0));
+	ck_assert_uint_eq(room_claimed(sp, 1), ROOM_TRACE_MAX);
+	write_octets(d, 1, ROOM_TRACE_MAX - ROOM_OWN_MAX);
+	ck_assert_uint_eq(room_claimed(sp, 1), ROOM_TRACE_MAX);
+	ck_assert_int_eq(delivery_write(d, "\n", 1), SPOOL_OK);
+	ck_assert_uint_eq(room_claimed(sp, 1), ROOM_TRACE_MAX + 65536);
+	write_octets(d, 2, 65536);
+	ck_assert_uint_eq(room_claimed(sp, 1), ROOM_TRACE_MAX + 2 * 65536);
+	/* The next step does not fit: exactly what is there, and no more after that. */
+	write_octets(d, 3, 65536);
+	ck_assert_uint_eq(room_claimed(sp, 1), d->wire_len + ROOM_OWN_MAX);
+	write_octets(d, 4, 100);
+	ck_assert_uint_eq(room_claimed(sp, 1), d->wire_len + ROOM_OWN_MAX - 100);
+	/* Passing the quota is told at the end. */
+	write_octets(d, 5, 100000);
+	delivery_abandon(&d);
+	set_quota(1, ROOM_TRACE_MAX);
+	d = begun(1, 1, trusted(0));
+	ck_assert_int_eq(refused(1, 1, trusted(0)), SPOOL_OVER_QUOTA);
+	delivery_abandon(&d);
+}
+END_TEST
+
+/* One mailbox at its end keeps no other from growing. */
+START_TEST(grows_in_each_mailbox)
+{
+	struct delivery_options o = trusted(0);
+	struct delivery *d;
+
+	o.each = true;
+	set_quota(1, 10000);
+	set_quota(3, 100);
+	d = begun(1, 3, o);
+	ck_assert_uint_eq(room_claimed(sp, 3), 0);
+	write_octets(d, 1, 50000);
+	ck_assert_uint_eq(room_claimed(sp, 1), ROOM_TRACE_MAX);
+	ck_assert_uint_eq(room_claimed(sp, 2), ROOM_TRACE_MAX + 3 * 65536);
+	ck_assert_uint_eq(room_claimed(sp, 3), 0);
+	delivery_abandon(&d);
+	set_quota(2, 10000);
+	d = begun(2, 2, trusted(0));
+	write_octets(d, 1, 8000);
+	ck_assert_uint_eq(room_claimed(sp, 2), 8000 + ROOM_OWN_MAX);
+	delivery_abandon(&d);
+}
+END_TEST
+
+/* --- while something is being committed ------------------------------------- */
+
+/* What may be counted twice refuses nobody, and gives nobody what may not be there. */
+START_TEST(commit_counts_once_or_twice)
+{
+	struct delivery *a, *b;
+	bool most;
+	struct room_sum sum = { .used = 0, .quota = 10000, .octets = 4000 };
+
+	set_quota(1, 10000);
+	a = begun(1, 1, trusted(4000));
+	room_settle(sp, a->claim, a->env, &sum);
+	/* Before COMMIT. */
+	ck_assert_int_eq(look(1, 6000, 6000, &most), SPOOL_OK);
+	ck_assert_int_eq(look(1, 6001, 0, &most), SPOOL_OVER_QUOTA);
+	room_commit_begin(sp);
+	test_sql(sp, "UPDATE mailbox SET used = 4000 WHERE id = 1");
+	/* Between COMMIT and the release: counted twice. */
+	ck_assert_int_eq(look(1, 2000, 2000, &most), SPOOL_OK);
+	ck_assert(most);
+	ck_assert_int_eq(look(1, 6000, 6000, &most), SPOOL_OK);
+	ck_assert(!most);
+	ck_assert_int_eq(look(1, 6001, 0, &most), SPOOL_OVER_QUOTA);
+	ck_assert_int_eq(look(1, 10001, 0, &most), SPOOL_NEVER_FITS);
+	b = begun(1, 1, trusted(6000));
+	ck_assert_uint_eq(room_claimed(sp, 1), 4000);
+	room_release(sp, &a->claim);
+	room_commit_end(sp);
+	/* It was left open, and is taken with the next octets. */
+	clock_set(clock_mono_ms() + 1000, 1);
+	ck_assert_int_eq(delivery_write(b, "x\r\n", 3), SPOOL_OK);
+	ck_assert_uint_eq(room_claimed(sp, 1), 6000);
+	ck_assert_int_eq(look(1, 1, 1, &most), SPOOL_OVER_QUOTA);
+	delivery_abandon(&a);
+	delivery_abandon(&b);
+	test_sql(sp, "UPDATE mailbox SET used = 0 WHERE id = 1");
+}
+END_TEST
+
+/* What was read before a COMMIT, and is judged behind the release, tells of neither. */
+START_TEST(reading_that_a_commit_overtook)
+{
+	struct room_reading old = { .mailbox = 1, .quota = 10000 }, begun_since;
+	struct room_sum sum = { .used = 0, .quota = 10000, .octets = 4000 };
+	struct delivery *a = begun(1, 1, trusted(4000));
+
+	begun_since = old;
+	room_settle(sp, a->claim, a->env, &sum);
+	ck_assert_int_eq(room_judge(sp->room, &old, 0, 6001), ROOM_FULL);
+	room_commit_begin(sp);
+	/* COMMIT has not made anything smaller yet. */
+	ck_assert_int_eq(room_judge(sp->room, &begun_since, 0, 6000), ROOM_FITS);
+	ck_assert(begun_since.fresh);
+	room_release(sp, &a->claim);
+	ck_assert_int_eq(room_judge(sp->room, &old, 0, 10000), ROOM_UNSURE);
+	ck_assert(!old.fresh);
+	room_commit_end(sp);
+	ck_assert_int_eq(room_judge(sp->room, &old, 0, 10000), ROOM_UNSURE);
+	ck_assert_int_eq(room_judge(sp->room, &begun_since, 0, 10000), ROOM_UNSURE);
+	old.version = 4;
+	ck_assert_int_eq(room_judge(sp->room, &old, 0, 10000), ROOM_FITS);
+	/* Other mailboxes are not disturbed. */
+	begun_since = (struct room_reading){ .mailbox = 2, .quota = 10000 };
+	ck_assert_int_eq(room_judge(sp->room, &begun_since, 0, 10000), ROOM_FITS);
+	delivery_abandon(&a);
+}
+END_TEST
+
+enum { THREADS = 4, ROUNDS = 250, LEN = 2000 };
+
+static atomic_uint refusals, granted, granted_max;
+static pthread_mutex_t remove_mutex = PTHREAD_MUTEX_INITIALIZER;
+
+/* Delivers to mailbox 1 and removes it again, over and over. */
+static void *
+come_and_go(void *arg)
+{
+	unsigned number = (unsigned)(uintptr_t)arg;
+	uint64_t id;
+
+	for (int i = 0; i < ROUNDS; i++) {
+		struct test_wait w;
+		struct delivery *d;
+		struct index_conn *c;
+
+		if (begin(1, 1, trusted(counted(LEN)), &d) != SPOOL_OK) {
+			atomic_fetch_add(&refusals, 1);
+			continue;
+		}
+		unsigned now = atomic_fetch_add(&granted, 1) + 1;
+		unsigned max = atomic_load(&granted_max);
+
+		while (now > max && !atomic_compare_exchange_weak(&granted_max, &max, now))
+			;
+		write_octets(d, number, LEN);
+		test_wait_init(&w);
+		delivery_commit(d, LEN, test_done, &w);
+		test_wait_for(&w, 1);
+		ck_assert_int_eq(delivery_outcome(d), SPOOL_OK);
+		id = delivery_message(d);
+		delivery_abandon(&d);
+		pthread_mutex_lock(&remove_mutex);
+		ck_assert_int_eq(index_write_begin(sp, INDEX_MAIN, "test", &c), SPOOL_OK);
+		ck_assert_int_eq(remove_entries(sp, c, 1, &id, 1, REMOVE_ADMIN), SPOOL_OK);
+		/* Before others may have the room. */
+		atomic_fetch_sub(&granted, 1);
+		ck_assert_int_eq(index_write_commit(sp, &c, false), SPOOL_OK);
+		pthread_mutex_unlock(&remove_mutex);
+	}
+	return NULL;
+}
+
+static void
+run_threads(void)
+{
+	pthread_t threads[THREADS];
+
+	for (uintptr_t i = 0; i < THREADS; i++)
+		ck_assert_int_eq(
+		    pthread_create(&threads[i], NULL, come_and_go, (void *)i), 0);
+	for (int i = 0; i < THREADS; i++)
+		pthread_join(threads[i], NULL);
+	ck_assert_uint_eq(room_claimed(sp, 1), 0);
+	ck_assert_uint_eq(used(1), 0);
+	test_invariants(sp);
+}
+
+/* There is room for all at any time: each refusal would be wrong. */
+START_TEST(no_refusal_is_wrong)
+{
+	set_quota(1, (int64_t)(THREADS * counted(LEN)));
+	run_threads();
+	ck_assert_uint_eq(refusals, 0);
+	ck_assert_uint_gt(granted_max, 1);
+}
+END_TEST
+
+/* There is room for two: never is it promised to three. */
+START_TEST(no_promise_is_wrong)
+{
+	set_quota(1, (int64_t)(3 * counted(LEN) - 1));
+	run_threads();
+	ck_assert_uint_gt(refusals, 0);
+	ck_assert_uint_le(granted_max, 2);
+}
+END_TEST
+
+/* --- settling ------------------------------------------------------------- */
+
+/* Lets what is committed from here on gather into one group: the writer's lock is held, and a
+ * message waits for it already. */
+static struct index_conn *
+hold_committer(struct delivery **first_r, struct test_wait *w)
+{
+	struct index_conn *c;
+
+	*first_r = begun(12, 12, trusted(1000));
+	write_octets(*first_r, 0, 500);
+	ck_assert_int_eq(index_write_begin(sp, INDEX_MAIN, "test", &c), SPOOL_OK);
+	delivery_commit(*first_r, 500, test_done, w);
+	usleep(50000);
+	return c;
+}
+
+/* Messages of one client, of which one at most has a claim: the committer alone decides. */
+START_TEST(five_into_room_for_three)
+{
+	struct delivery *d[5], *first;
+	struct test_wait w;
+	struct index_conn *c;
+	unsigned kept = 0;
+
+	set_quota(1, (int64_t)(3 * counted(6000) + counted(6000) - 1));
+	for (unsigned i = 0; i < 5; i++) {
+		d[i] = begun(1, 1, from(counted(6000), 1, 0, 0));
+		write_octets(d[i], i, 6000);
+	}
+	ck_assert_uint_eq(room_claimed(sp, 1), counted(6000));
+	test_wait_init(&w);
+	c = hold_committer(&first, &w);
+	/* The one with the claim comes last, and has what was promised. */
+	for (unsigned i = 5; i-- > 0;)
+		delivery_commit(d[i], 6000, test_done, &w);
+	ck_assert_int_eq(index_write_commit(sp, &c, false), SPOOL_OK);
+	test_wait_for(&w, 6);
+	for (unsigned i = 0; i < 5; i++) {
+		kept += delivery_outcome(d[i]) == SPOOL_OK;
+		ck_assert(delivery_outcome(d[i]) == SPOOL_OK ||
+			  delivery_outcome(d[i]) == SPOOL_OVER_QUOTA);
+		ck_assert_uint_eq(test_copies(sp, 1, i), delivery_outcome(d[i]) == SPOOL_OK);
+	}
+	ck_assert_uint_eq(kept, 3);
+	ck_assert_int_eq(delivery_outcome(d[0]), SPOOL_OK);
+	ck_assert_uint_eq(used(1), 3 * counted(6000));
+	ck_assert_uint_eq(room_claimed(sp, 1), 0);
+	/* What was refused is in no segment: two blocks each, one for the first message. */
+	ck_assert_int_eq(test_number(sp, "SELECT max(mark) FROM segment"), 1 + 1 + 3 * 2);
+	for (unsigned i = 0; i < 5; i++)
+		delivery_abandon(&d[i]);
+	delivery_abandon(&first);
+	test_invariants(sp);
+}
+END_TEST
+
+/* Commits a message to mailboxes `first` to `last` that was promised more room than there is by now. */
+static struct delivery *
+commit_into(uint64_t first, uint64_t last, size_t len, bool each, const char *meanwhile)
+{
+	struct delivery_options o = trusted(0);
+	struct test_wait w;
+	struct delivery *d;
+
+	o.each = each;
+	d = begun(first, last, o);
+	write_octets(d, 7, len);
+	test_sql(sp, meanwhile);
+	test_wait_init(&w);
+	delivery_commit(d, len, test_done, &w);
+	test_wait_for(&w, 1);
+	return d;
+}
+
+START_TEST(all_or_none)
+{
+	struct delivery *d;
+
+	d = commit_into(1, 3, 5000, false, "UPDATE mailbox SET quota = 5000 WHERE id = 2");
+	/* It would fit the others at any time: this is not final. */
+	ck_assert_int_eq(delivery_outcome(d), SPOOL_OVER_QUOTA);
+	for (size_t i = 0; i < 3; i++)
+		ck_assert_int_eq(envelope_outcome(delivery_envelope(d), i), SPOOL_OVER_QUOTA);
+	delivery_abandon(&d);
+	d = commit_into(2, 2, 5000, false, "SELECT 1");
+	ck_assert_int_eq(delivery_outcome(d), SPOOL_NEVER_FITS);
+	delivery_abandon(&d);
+	for (uint64_t i = 1; i <= 3; i++)
+		ck_assert_uint_eq(test_copies(sp, i, 7) + used(i), 0);
+	ck_assert_int_eq(test_number(sp, "SELECT count(*) FROM entry"), 0);
+	test_invariants(sp);
+}
+END_TEST
+
+START_TEST(each_for_himself)
+{
+	struct delivery *d;
+	const struct envelope *env;
+
+	d = commit_into(1, 3, 5000, true,
+	    "UPDATE mailbox SET quota = 5000 WHERE id = 2;"
+	    "UPDATE mailbox SET quota = 5200, used = 5100 WHERE id = 3");
+	env = delivery_envelope(d);
+	ck_assert_int_eq(delivery_outcome(d), SPOOL_OK);
+	ck_assert_int_eq(envelope_outcome(env, 0), SPOOL_OK);
+	ck_assert_int_eq(envelope_outcome(env, 1), SPOOL_NEVER_FITS);
+	ck_assert_int_eq(envelope_outcome(env, 2), SPOOL_OVER_QUOTA);
+	delivery_abandon(&d);
+	ck_assert_uint_eq(test_copies(sp, 1, 7), 1);
+	ck_assert_uint_eq(test_copies(sp, 2, 7), 0);
+	ck_assert_uint_eq(test_copies(sp, 3, 7), 0);
+	test_sql(sp, "UPDATE mailbox SET used = 0 WHERE id = 3");
+	test_invariants(sp);
+}
+END_TEST
+
+/* A quota that is met exactly is met; one octet less is not. */
+START_TEST(exactly_full)
+{
+	char sql[100];
+	struct delivery *d;
+
+	snprintf(sql, sizeof(sql), "UPDATE mailbox SET quota = %llu WHERE id = 1",
+	    (unsigned long long)(counted(300000) + counted(600)));
+	d = commit_into(1, 1, 300000, false, sql);
+	ck_assert_int_eq(delivery_outcome(d), SPOOL_OK);
+	delivery_abandon(&d);
+	ck_assert_int_eq(test_deliver(sp, 8, 601, 1, 1, NULL), SPOOL_OVER_QUOTA);
+	d = NULL;
+	snprintf(sql, sizeof(sql), "UPDATE mailbox SET quota = %llu WHERE id = 1",
+	    (unsigned long long)(counted(300000) + counted(600) + ROOM_TRACE_MAX));
+	test_sql(sp, sql);
+	snprintf(sql, sizeof(sql), "UPDATE mailbox SET quota = %llu WHERE id = 1",
+	    (unsigned long long)(counted(300000) + counted(600)));
+	d = commit_into(1, 1, 600, false, sql);
+	ck_assert_int_eq(delivery_outcome(d), SPOOL_OK);
+	delivery_abandon(&d);
+	ck_assert_uint_eq(used(1), counted(300000) + counted(600));
+	test_invariants(sp);
+}
+END_TEST
+
+/* A large one that is refused leaves no file. */
+START_TEST(large_one_refused)
+{
+	struct delivery *d;
+
+	d = commit_into(1, 1, 400000, false, "UPDATE mailbox SET quota = 399999 WHERE id = 1");
+	ck_assert_int_eq(delivery_outcome(d), SPOOL_NEVER_FITS);
+	delivery_abandon(&d);
+	ck_assert_int_eq(test_number(sp, "SELECT count(*) FROM segment"), 0);
+}
+END_TEST
+
+/* Where a quota was lowered, what was promised is kept as far as it goes. */
+START_TEST(quota_lowered_meanwhile)
+{
+	struct delivery *other;
+	struct delivery *d;
+
+	set_quota(1, 20000);
+	other = begun(1, 1, trusted(10000));
+	d = commit_into(1, 1, 1200, false, "UPDATE mailbox SET quota = 10000 WHERE id = 1");
+	ck_assert_int_eq(delivery_outcome(d), SPOOL_OK);
+	delivery_abandon(&d);
+	delivery_abandon(&other);
+}
+END_TEST
+
+/* What nobody promised has no right to what was promised to another. */
+START_TEST(promised_to_another)
+{
+	struct delivery *other, *a, *b;
+	struct test_wait w;
+
+	set_quota(1, 10000);
+	a = begun(1, 1, from(2000, 1, 0, 0));
+	b = begun(1, 1, from(2000, 1, 0, 0));
+	other = begun(1, 1, trusted(7500));
+	write_octets(b, 1, 1500);
+	test_wait_init(&w);
+	delivery_commit(b, 1500, test_done, &w);
+	test_wait_for(&w, 1);
+	ck_assert_int_eq(delivery_outcome(b), SPOOL_OVER_QUOTA);
+	delivery_abandon(&a);
+	delivery_abandon(&b);
+	delivery_abandon(&other);
+}
+END_TEST
+
+/* --- envelopes ------------------------------------------------------------ */
+
+/* Mailboxes 1 and 2 by an alias, 1 by its own name, 3 alone. */
+START_TEST(an_alias_is_all_or_none)
+{
+	struct envelope *env = envelope_new("");
+	struct account_target list[] = {
+		{ .mailbox = 1, .address = (char *)(uintptr_t)"a@b" },
+		{ .mailbox = 2, .address = (char *)(uintptr_t)"c@d" },
+		{ .mailbox = 3, .address = (char *)(uintptr_t)"e@f" },
+	};
+	const struct account_targets alias = { .list = list, .n = 2 };
+	const struct account_targets one = { .list = list, .n = 1 };
+	const struct account_targets three = { .list = list + 2, .n = 1 };
+
+	ck_assert_int_eq(envelope_add(env, "team", &alias), SPOOL_OK);
+	ck_assert_int_eq(envelope_add(env, "e", &three), SPOOL_OK);
+	ck_assert(envelope_has(env, 2) && envelope_has(env, 3) && !envelope_has(env, 4));
+	env->recipients[1].outcome = SPOOL_OVER_QUOTA;
+	envelope_refuse(env, true);
+	ck_assert_int_eq(env->recipients[0].outcome, SPOOL_OVER_QUOTA);
+	ck_assert_int_eq(env->recipients[2].outcome, SPOOL_OK);
+	ck_assert_int_eq(envelope_outcome(env, 0), SPOOL_OVER_QUOTA);
+	ck_assert_int_eq(envelope_outcome(env, 1), SPOOL_OK);
+
+	/* Who is also named himself gets it; the alias is answered truly all the same. */
+	env->recipients[0].outcome = SPOOL_OK;
+	ck_assert_int_eq(envelope_add(env, "a", &one), SPOOL_OK);
+	envelope_refuse(env, true);
+	ck_assert_int_eq(env->recipients[0].outcome, SPOOL_OK);
+	ck_assert_int_eq(envelope_outcome(env, 0), SPOOL_OVER_QUOTA);
+	ck_assert_int_eq(envelope_outcome(env, 2), SPOOL_OK);
+
+	/* Final only where it is so for each. */
+	env->recipients[1].outcome = SPOOL_NEVER_FITS;
+	env->recipients[2].outcome = SPOOL_DISABLED;
+	envelope_refuse(env, false);
+	ck_assert_int_eq(env->recipients[1].outcome, SPOOL_OVER_QUOTA);
+	ck_assert_int_eq(env->recipients[0].outcome, SPOOL_OVER_QUOTA);
+	ck_assert_int_eq(env->recipients[2].outcome, SPOOL_DISABLED);
+	envelope_free(&env);
+}
+END_TEST
+
+/* --- recovery ------------------------------------------------------------- */
+
+/* What was acknowledged is not lost to a quota. */
+START_TEST(recovery_admits_beyond_quotas)
+{
+	ck_assert_int_eq(test_deliver(sp, 1, 5000, 1, 1, NULL), SPOOL_OK);
+	ck_assert_int_eq(test_deliver(sp, 2, 300000, 1, 1, NULL), SPOOL_OK);
+	spool_close(&sp);
+	sp = spool_test_open(SPOOL_ADMIN);
+	test_sql(sp, "DELETE FROM entry; DELETE FROM segment;"
+		     "UPDATE mailbox SET used = 0, messages = 0, quota = 100 WHERE id = 1");
+	spool_close(&sp);
+	sp = spool_test_open(SPOOL_SMTPD);
+	ck_assert_uint_eq(used(1), counted(5000) + counted(300000));
+	ck_assert_int_eq(test_deliver(sp, 3, 500, 1, 1, NULL), SPOOL_NEVER_FITS);
+	test_invariants(sp);
+}
+END_TEST
+
+/* The constant of include/spool/room.h, against what is really put before a message. */
+START_TEST(own_lines_are_bounded)
+{
+	char path[ADDRESS_MAX + 1];
+
+	memset(path, 'a', ADDRESS_MAX);
+	path[ADDRESS_MAX] = '\0';
+	ck_assert_uint_eq(record_prefix_len(path, path), ROOM_OWN_MAX);
+}
+END_TEST
+
+int
+main(void)
+{
+	Suite *s = suite_create("room");
+	TCase *tc = tcase_create("room");
+	SRunner *runner;
+	int failed;
+
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_set_timeout(tc, 120);
+	tcase_add_test(tc, exact_to_the_octet);
+	tcase_add_test(tc, used_and_unlimited);
+	tcase_add_test(tc, look_passes_over_the_envelope);
+	tcase_add_test(tc, lapses_after_thirty_seconds);
+	tcase_add_test(tc, is_taken_anew);
+	tcase_add_test(tc, octets_keep_it);
+	tcase_add_test(tc, one_for_each_address);
+	tcase_add_test(tc, trusted_ones_hold_many);
+	tcase_add_test(tc, lapsed_makes_way);
+	tcase_add_test(tc, grows_with_what_comes);
+	tcase_add_test(tc, grows_in_each_mailbox);
+	tcase_add_test(tc, commit_counts_once_or_twice);
+	tcase_add_test(tc, reading_that_a_commit_overtook);
+	tcase_add_test(tc, no_refusal_is_wrong);
+	tcase_add_test(tc, no_promise_is_wrong);
+	tcase_add_test(tc, five_into_room_for_three);
+	tcase_add_test(tc, all_or_none);
+	tcase_add_test(tc, each_for_himself);
+	tcase_add_test(tc, exactly_full);
+	tcase_add_test(tc, large_one_refused);
+	tcase_add_test(tc, quota_lowered_meanwhile);
+	tcase_add_test(tc, promised_to_another);
+	tcase_add_test(tc, an_alias_is_all_or_none);
+	tcase_add_test(tc, recovery_admits_beyond_quotas);
+	tcase_add_test(tc, own_lines_are_bounded);
+	suite_add_tcase(s, tc);
+	runner = srunner_create(s);
+	srunner_run_all(runner, CK_NORMAL);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed != 0;
+}
