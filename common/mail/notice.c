@@ -335,7 +335,7 @@ notice_compose(const struct notice *notice, struct strbuf *out, uint64_t *octets
 	if (!plain.failed)
 		dot_stuff(&dot, plain.buf, plain.len, emit, out);
 	*octets_r = dot.octets;
-	rc = plain.failed || out->failed || out->len > NOTICE_MAX ? -1 : 0;
+	rc = plain.failed || out->failed ? -1 : 0;
 	strbuf_release(&plain);
 	strbuf_release(&host);
 	return rc;

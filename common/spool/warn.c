@@ -204,7 +204,7 @@ static const char sql_due[] =
 static const char sql_one[] = DUE_COLUMNS " WHERE m.id = ?1";
 
 static const char sql_crossed[] = "SELECT m.used, m.quota, m.warned FROM mailbox m"
-				  " WHERE m.id = ?1 AND m.enabled AND m.used >= " SHARE("?2");
+				  " WHERE m.id = ?1 AND m.used >= " SHARE("?2");
 
 static enum spool_status
 due_of_row(sqlite3_stmt *stmt, const struct warn_shares *s, struct warn_due *d)

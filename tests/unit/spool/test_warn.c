@@ -2,6 +2,7 @@
 #include "delivery_test.h"
 
 #include "base/clock.h"
+#include "common/spool/index_internal.h"
 #include "common/spool/warn.h"
 #include "common/spool/warn_internal.h"
 #include "spool/maildrop.h"
@@ -215,6 +216,35 @@ START_TEST(who_is_disabled_gets_none)
 }
 END_TEST
 
+/* Of a share that use cannot fall ten points below. */
+START_TEST(small_shares_are_told_again_once_it_was_empty)
+{
+	struct spool *sp = open_filled(1);
+
+	set_shares(sp, "\x05");
+	set_use(sp, 1, 60);
+	round_of(sp);
+	ck_assert_int_eq(warnings_of(sp, 1), 1);
+	set_use(sp, 1, 1);
+	round_of(sp);
+	ck_assert_int_eq(number_of(sp, "warned", 1), 5);
+	/* Nor is there a share where there is no quota. */
+	test_sql(sp, "UPDATE mailbox SET quota = NULL");
+	round_of(sp);
+	ck_assert_int_eq(number_of(sp, "warned", 1), 0);
+
+	set_use(sp, 1, 60);
+	round_of(sp);
+	ck_assert_int_eq(number_of(sp, "warned", 1), 5);
+	ck_assert_int_eq(warnings_of(sp, 1), 2);
+	test_sql(sp, "DELETE FROM entry; UPDATE mailbox SET used = 0, messages = 0;"
+		     " UPDATE segment SET live = 0");
+	round_of(sp);
+	ck_assert_int_eq(number_of(sp, "warned", 1), 0);
+	spool_close(&sp);
+}
+END_TEST
+
 /* The largest quotas that there can be, and the smallest. */
 START_TEST(quotas_of_any_size)
 {
@@ -223,13 +253,32 @@ START_TEST(quotas_of_any_size)
 	test_sql(sp, "UPDATE mailbox SET quota = 9223372036854775807");
 	round_of(sp);
 	ck_assert_int_eq(number_of(sp, "warned", 1), 0);
+	/* 80 times this is a little more than 64 bits hold. */
+	test_sql(sp, "UPDATE mailbox SET quota = 230584300921369396, warned = 80");
+	round_of(sp);
+	ck_assert_int_eq(number_of(sp, "warned", 1), 0);
+	test_sql(sp, "UPDATE mailbox SET quota = 230584300921369396, warned = 1");
+	round_of(sp);
+	ck_assert_int_eq(number_of(sp, "warned", 1), 1);
+	/* The last octet below a share, and the share. */
+	test_sql(sp, "UPDATE mailbox SET quota = used * 5 / 4 + 1");
+	ck_assert_int_ne(number_of(sp, "quota", 1) % 100, 0);
+	round_of(sp);
+	ck_assert_int_eq(number_of(sp, "warned", 1), 1);
+	test_sql(sp, "UPDATE mailbox SET quota = used * 5 / 4, warned = 0");
+	round_of(sp);
+	ck_assert_int_eq(number_of(sp, "warned", 1), 80);
+	test_sql(sp, "UPDATE mailbox SET quota = used * 5 / 4 + 1, warned = 0");
+	round_of(sp);
+	ck_assert_int_eq(number_of(sp, "warned", 1), 0);
+	ck_assert_int_eq(warnings_of(sp, 1), 1);
 	test_sql(sp, "UPDATE mailbox SET quota = 1");
 	round_of(sp);
 	ck_assert_int_eq(number_of(sp, "warned", 1), 95);
 	test_sql(sp, "UPDATE mailbox SET quota = 0");
 	round_of(sp);
 	ck_assert_int_eq(number_of(sp, "warned", 1), 95);
-	ck_assert_int_eq(warnings_of(sp, 1), 0);
+	ck_assert_int_eq(warnings_of(sp, 1), 1);
 	spool_close(&sp);
 }
 END_TEST
@@ -265,6 +314,8 @@ START_TEST(other_shares_from_now_on)
 	set_use(sp, 1, 850);
 	round_of(sp);
 	ck_assert_int_eq(warnings_of(sp, 1), 1);
+	/* Sees the warning itself. */
+	round_of(sp);
 	/* One that is crossed already, though nothing else changed. */
 	set_shares(sp, "\x32\x55");
 	round_of(sp);
@@ -378,6 +429,21 @@ START_TEST(it_waits_for_room_on_the_disk)
 	ck_assert_int_eq(number_of(sp, "warned", 1), 0);
 	policy.reserve = 0;
 	spool_set_policy(sp, &policy);
+	round_of(sp);
+	ck_assert_int_eq(warnings_of(sp, 1), 1);
+	spool_close(&sp);
+}
+END_TEST
+
+/* What could not be written down is looked at again, though nothing was committed. */
+START_TEST(a_round_that_fails_is_made_up_for)
+{
+	struct spool *sp = open_filled(1);
+
+	set_use(sp, 1, 900);
+	atomic_store(&sp->index->broken, true);
+	ck_assert_int_eq(warn_round(sp), SPOOL_IO);
+	atomic_store(&sp->index->broken, false);
 	round_of(sp);
 	ck_assert_int_eq(warnings_of(sp, 1), 1);
 	spool_close(&sp);
@@ -534,12 +600,14 @@ main(void)
 	tcase_add_test(tc, deliveries_and_removals);
 	tcase_add_test(tc, without_a_quota_there_is_no_share);
 	tcase_add_test(tc, who_is_disabled_gets_none);
+	tcase_add_test(tc, small_shares_are_told_again_once_it_was_empty);
 	tcase_add_test(tc, quotas_of_any_size);
 	tcase_add_test(tc, many_at_once);
 	tcase_add_test(tc, other_shares_from_now_on);
 	tcase_add_test(tc, what_it_says);
 	tcase_add_test(tc, it_fits_or_it_is_not_sent);
 	tcase_add_test(tc, it_waits_for_room_on_the_disk);
+	tcase_add_test(tc, a_round_that_fails_is_made_up_for);
 	tcase_add_test(tc, no_round_begins_after_the_end);
 	tcase_add_test(tc, changes_are_seen_and_nothing_else);
 	tcase_add_test(tc, looks_keep_their_distance);
