@@ -77,12 +77,15 @@ warn_free(struct warner **wp)
 	mem_free(wp);
 }
 
-/* A copy, or NULL for NULL; false when there is no memory. */
-static bool
-copy(char **to, const char *from)
+/* NULL for NULL, and with *ok false where there is no memory. */
+static char *
+copy(const char *text, bool *ok)
 {
-	*to = from == NULL ? NULL : mem_dup(from, strlen(from));
-	return from == NULL || *to != NULL;
+	char *dup = text == NULL ? NULL : mem_dup(text, strlen(text));
+
+	if (text != NULL && dup == NULL)
+		*ok = false;
+	return dup;
 }
 
 static void
@@ -99,14 +102,14 @@ spool_set_warning(struct spool *sp, const struct spool_warning *settings)
 {
 	struct warner *w = sp->warner;
 	char *hostname, *postmaster, *template;
-	enum spool_status st = SPOOL_NO_MEMORY;
+	bool ok = true;
 
 	if (w == NULL)
 		return SPOOL_OK;
-	/* All three, whatever comes of the first. */
-	if (copy(&hostname, settings->hostname) & copy(&postmaster, settings->postmaster) &
-	    copy(&template, settings->template)) {
-		st = SPOOL_OK;
+	hostname = copy(settings->hostname, &ok);
+	postmaster = copy(settings->postmaster, &ok);
+	template = copy(settings->template, &ok);
+	if (ok) {
 		pthread_mutex_lock(&w->text_mutex);
 		exchange(&w->hostname, &hostname);
 		exchange(&w->postmaster, &postmaster);
@@ -117,13 +120,12 @@ spool_set_warning(struct spool *sp, const struct spool_warning *settings)
 		w->shares.n = settings->n;
 		w->pending = w->urgent = true;
 		pthread_mutex_unlock(&w->mutex);
+		janitor_wake(sp);
 	}
 	free(hostname);
 	free(postmaster);
 	free(template);
-	if (st == SPOOL_OK)
-		janitor_wake(sp);
-	return st;
+	return ok ? SPOOL_OK : SPOOL_NO_MEMORY;
 }
 
 static struct warn_shares
