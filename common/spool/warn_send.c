@@ -70,12 +70,12 @@ delivered(void *arg, struct delivery *delivery)
 
 /* The null reverse-path (RFC 3834 3.3): nobody answers it, no bounce comes of it. */
 static enum spool_status
-begin(struct spool *sp, struct warn_due *d)
+begin(struct spool *sp, struct warn_due *d, uint64_t octets)
 {
 	struct account_target target = { .mailbox = d->mailbox, .address = d->address };
 	const struct account_targets targets = { .list = &target, .n = 1 };
 	/* No client's: of these there is one at a time. */
-	const struct delivery_options options = { .trusted = true };
+	const struct delivery_options options = { .need = octets, .trusted = true };
 	struct envelope *env = envelope_new("");
 	enum spool_status st = SPOOL_NO_MEMORY;
 
@@ -98,11 +98,8 @@ submit(struct spool *sp, struct warn_due *d)
 	d->warner = w;
 	strbuf_init(&text, NOTICE_MAX);
 	d->outcome = compose(w, d, &text, &octets);
-	if (d->outcome == SPOOL_OK &&
-	    octets + record_prefix_len("", d->address) + d->used > d->quota)
-		d->outcome = SPOOL_OVER_QUOTA;
 	if (d->outcome == SPOOL_OK)
-		d->outcome = begin(sp, d);
+		d->outcome = begin(sp, d, octets + record_prefix_len("", d->address));
 	if (d->outcome == SPOOL_OK)
 		d->outcome = delivery_write(d->delivery, text.buf, text.len);
 	strbuf_release(&text);

@@ -519,10 +519,9 @@ static const struct {
 	    "keep_deleted_max expire_every quota_warn reserve" },
 	{ "key like none where some are not built", "[pop3d]\ncolour = blue\n",
 	    ":2: unknown key \"colour\" in [pop3d]: [pop3d] has listen listen_tls max_connections "
-	    "max_connections_per_ip timeout plaintext_auth lock_wait" },
-	{ "key like one that is not built", "[pop3d]\nlogin_dely = 1s\n",
-	    ":2: unknown key \"login_dely\" in [pop3d]: [pop3d] has listen listen_tls "
-	    "max_connections max_connections_per_ip timeout plaintext_auth lock_wait" },
+	    "max_connections_per_ip timeout plaintext_auth lock_wait login_delay" },
+	{ "key like one that is not built", "[pop3d]\nusers = x\n",
+	    ":2: unknown key \"users\" in [pop3d]: user belongs to [site]" },
 	{ "long key like one in its first half", "[tls]\ncertificate_path = /c\n",
 	    ":2: unknown key \"certificate_path\" in [tls]: [tls] has certificate key" },
 	{ "endless key",

@@ -537,7 +537,7 @@ START_TEST(the_committer_tells_of_a_crossing)
 	ck_assert_int_eq(test_deliver(sp, 4, 1000, 1, 3, NULL), SPOOL_OK);
 	ck_assert(!sp->warner->urgent);
 	/* Nobody is warned who may have no mail. */
-	test_sql(sp, "UPDATE mailbox SET enabled = 0, quota = used WHERE id = 3");
+	test_sql(sp, "UPDATE mailbox SET enabled = 0, quota = used + 9000 WHERE id = 3");
 	ck_assert_int_eq(test_deliver(sp, 5, 1000, 1, 3, NULL), SPOOL_OK);
 	ck_assert(!sp->warner->urgent);
 	set_shares(sp, "");
