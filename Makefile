@@ -5,7 +5,7 @@
 #   make unit       the unit tests      make unit-mail: those of one area
 #   make lint       who includes whom, static analysis, documents against tests
 #   make fuzz       each fuzzer for FUZZ_SECONDS
-#   make bench      deliveries a second beside what the disk can do
+#   make bench      deliveries a second beside what the disk can do; make bench-upkeep: expiry
 #   make demo       a throw-away site that takes and serves one message
 #   make install    PREFIX and DESTDIR are heeded
 #
@@ -122,3 +122,13 @@ unit: $(UNIT_TESTS)
 
 -include tests/tests.mk
 -include $(shell find $(BUILD)/obj $(BUILD)/fuzz/obj -name '*.d' 2>/dev/null)
+
+# What it costs to take mail away.  SIZES names a folder of mail whose sizes are taken.
+$(BUILD)/tests/bench/upkeep: $(BUILD)/obj/tests/bench/upkeep.o $(ALL_LIBS)
+	$(call say,LINK,$@)
+	$(Q)mkdir -p $(@D) && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS) -lm
+
+.PHONY: bench-upkeep
+bench-upkeep: $(BUILD)/tests/bench/upkeep
+	$(Q)rm -rf $(BUILD)/bench-spool && $< $(if $(SIZES),-s $(SIZES)) $(BUILD)/bench-spool; \
+	    rc=$$?; rm -rf $(BUILD)/bench-spool; exit $$rc

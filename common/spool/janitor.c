@@ -25,7 +25,7 @@
 /* Records, or segments, that are dealt with at once. */
 #define BATCH 1000
 /* A long expiry gives blocks back so often. */
-#define RECLAIM_MS 500
+#define RECLAIM_MS 900
 
 struct garbage {
 	uint64_t message, blocks;
