@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/statvfs.h>
 #include <sys/wait.h>
 
@@ -196,6 +197,49 @@ START_TEST(any_mix_is_right)
 	assert_right();
 	ck_assert_int_eq(spool_upkeep(sp), SPOOL_OK);
 	assert_right();
+}
+END_TEST
+
+/* Delivers, removes and gives room back for as long as it is wanted. */
+static void *
+go_on(void *arg)
+{
+	atomic_bool *wanted = arg;
+	uint64_t ids[8] = { 0 };
+
+	for (unsigned i = 0; atomic_load(wanted); i++) {
+		uint64_t *id = &ids[i % 8];
+
+		if (*id != 0)
+			remove_one(1, *id, false);
+		if (*id != 0 && i % 3 == 0)
+			remove_one(2, *id, false);
+		*id = deliver(i, i % 16 == 5 ? 300000 : 3000, 1, 2);
+		if (i % 8 == 0)
+			ck_assert_int_eq(spool_upkeep(sp), SPOOL_OK);
+	}
+	return NULL;
+}
+
+START_TEST(mail_comes_and_goes_meanwhile)
+{
+	atomic_bool wanted = true;
+	struct check_result r;
+	pthread_t thread;
+	char *found;
+
+	keep(0);
+	ck_assert_int_eq(pthread_create(&thread, NULL, go_on, &wanted), 0);
+	for (unsigned i = 0; i < 100; i++) {
+		found = check(&r);
+		ck_assert_str_eq(found, "");
+		free(found);
+		usleep(2000);
+	}
+	atomic_store(&wanted, false);
+	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+	assert_right();
+	ck_assert_uint_gt(r.messages, 0);
 }
 END_TEST
 
@@ -547,6 +591,7 @@ main(void)
 	tcase_set_timeout(tc, 120);
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_loop_test(tc, any_mix_is_right, 0, 3);
+	tcase_add_test(tc, mail_comes_and_goes_meanwhile);
 	tcase_add_test(tc, sizes);
 	tcase_add_test(tc, disk_and_others);
 	tcase_add_test(tc, no_holes);

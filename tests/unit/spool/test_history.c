@@ -1,6 +1,7 @@
 /* history: what went and why, what is kept of it, and how it comes back. */
 #include "delivery_test.h"
 
+#include <errno.h>
 #include <inttypes.h>
 
 #include "base/clock.h"
@@ -387,6 +388,53 @@ START_TEST(needs_the_lock)
 }
 END_TEST
 
+static int
+failing_fdatasync(int fd)
+{
+	(void)fd;
+	errno = EIO;
+	return -1;
+}
+
+START_TEST(failed_sync_is_no_success)
+{
+	struct disk_ops ops = disk_real;
+	uint64_t id = deliver(0, 1, 1);
+	enum spool_status st;
+
+	remove_as(1, id, REMOVE_POP3);
+	ops.fdatasync = failing_fdatasync;
+	sp->disk = &ops;
+	st = restore(1, NULL, false, 1);
+	sp->disk = &disk_real;
+	ck_assert_int_eq(st, SPOOL_UNKNOWN);
+	ck_assert_int_eq(spool_upkeep(sp), SPOOL_OK);
+}
+END_TEST
+
+static const char *const failures[] = {
+	"BEFORE UPDATE ON entry WHEN old.message = (SELECT max(message) FROM entry)",
+	"BEFORE UPDATE ON mailbox", "BEFORE UPDATE ON meta",
+};
+
+START_TEST(all_or_none)
+{
+	char sql[300];
+
+	for (unsigned i = 0; i < 3; i++)
+		remove_as(1, deliver(i, 1, 1), REMOVE_POP3);
+	snprintf(sql, sizeof(sql), "CREATE TRIGGER fail %s BEGIN SELECT RAISE(ABORT, 'no'); END",
+	    failures[_i]);
+	test_sql(sp, sql);
+	ck_assert_int_eq(restore(1, NULL, true, 0), SPOOL_IO);
+	assert_uids(1, "");
+	ck_assert_int_eq(test_number(sp, "SELECT count(*) FROM entry WHERE uid IS NULL"), 3);
+	test_invariants(sp);
+	test_sql(sp, "DROP TRIGGER fail");
+	ck_assert_int_eq(restore(1, NULL, false, 3), SPOOL_OK);
+}
+END_TEST
+
 /* mail list: when it was retrieved, and the earlier of its two days. */
 static int
 write_days(void *arg, const struct maildrop_entry *e)
@@ -436,6 +484,8 @@ main(void)
 	tcase_add_test(tc, quota_holds);
 	tcase_add_test(tc, ages);
 	tcase_add_test(tc, needs_the_lock);
+	tcase_add_test(tc, failed_sync_is_no_success);
+	tcase_add_loop_test(tc, all_or_none, 0, 3);
 	tcase_add_test(tc, either_age);
 	suite_add_tcase(suite, tc);
 	srunner_run_all(runner, CK_NORMAL);

@@ -1,6 +1,7 @@
 /* limits: what a mailbox may hold and for how long, and what a change does to what lies there. */
 #include "delivery_test.h"
 
+#include <errno.h>
 #include <inttypes.h>
 
 #include "base/clock.h"
@@ -323,6 +324,54 @@ START_TEST(no_such_mailbox)
 }
 END_TEST
 
+static int
+failing_fdatasync(int fd)
+{
+	(void)fd;
+	errno = EIO;
+	return -1;
+}
+
+/* What may not be on disk is not said to be changed. */
+START_TEST(failed_sync_is_no_success)
+{
+	struct disk_ops ops = disk_real;
+	uint64_t changed;
+	enum spool_status st;
+
+	make_joe();
+	deliver_on(100, 0);
+	clock_set(0, 0);
+	ops.fdatasync = failing_fdatasync;
+	sp->disk = &ops;
+	st = _i == 0   ? account_user_set_quota(sp, &joe, 1)
+	     : _i == 1 ? account_user_set_expire(sp, &joe, 2 * DAY, true, &changed)
+	     : _i == 2 ? account_user_set_expire_retrieved(sp, &joe, DAY, &changed)
+	               : account_domain_set(
+			     sp, "example.test", &(struct account_limits){ .has_quota = true });
+	sp->disk = &disk_real;
+	ck_assert_int_eq(st, SPOOL_UNKNOWN);
+	ck_assert_int_eq(spool_upkeep(sp), SPOOL_OK);
+}
+END_TEST
+
+/* Mailbox and mail change together or not at all. */
+START_TEST(both_or_neither)
+{
+	uint64_t changed;
+
+	make_joe();
+	set_expire(10 * DAY, false, 0);
+	deliver_on(100, 0);
+	test_sql(sp, "CREATE TRIGGER fail BEFORE UPDATE ON entry BEGIN SELECT RAISE(ABORT, 'no'); END");
+	ck_assert_int_eq(account_user_set_expire(sp, &joe, 20 * DAY, false, &changed), SPOOL_IO);
+	ck_assert_uint_eq(find("user1@example.test").expire_s, 10 * DAY);
+	ck_assert_str_eq(days(1, "expires_day"), "111 ");
+	test_sql(sp, "DROP TRIGGER fail");
+	set_expire(20 * DAY, false, 1);
+}
+END_TEST
+
 /* --- days ----------------------------------------------------------------- */
 
 static const struct {
@@ -371,6 +420,8 @@ main(void)
 	tcase_add_test(tc, now_both_ways);
 	tcase_add_test(tc, retrieved);
 	tcase_add_test(tc, no_such_mailbox);
+	tcase_add_loop_test(tc, failed_sync_is_no_success, 0, 4);
+	tcase_add_test(tc, both_or_neither);
 	tcase_add_loop_test(tc, both_reckon_alike, 0, COUNT(reckoned));
 	suite_add_tcase(suite, tc);
 	srunner_run_all(runner, CK_NORMAL);
