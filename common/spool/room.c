@@ -115,8 +115,7 @@ decide_take(struct room *r, struct room_reading *readings, size_t n, bool last, 
 	bool holds = false;
 
 	for (size_t i = 0; i < n; i++)
-		count(&tally, room_judge(r, &readings[i],
-				  c->list[i].octets, c->target));
+		count(&tally, room_judge(r, &readings[i], c->list[i].octets, c->target));
 	t->outcome = outcome_of(c, &tally);
 	if (tally.unsure > 0 && !last && (t->outcome == SPOOL_OK || c->each))
 		return false;
@@ -125,8 +124,7 @@ decide_take(struct room *r, struct room_reading *readings, size_t n, bool last, 
 	for (size_t i = 0; i < n; i++) {
 		struct room_share *s = &c->list[i];
 
-		if (room_judge(r, &readings[i], s->octets, c->target) ==
-			ROOM_FITS &&
+		if (room_judge(r, &readings[i], s->octets, c->target) == ROOM_FITS &&
 		    room_become_holder(r, c, s))
 			room_hold(r, s, c->target);
 		holds = holds || s->at != NULL;
@@ -151,7 +149,7 @@ decide_grow(struct room *r, struct room_reading *readings, size_t n, bool last, 
 		struct room_share *s = &t->claim->list[i];
 		enum room_verdict step, exact;
 
-		if (s->at == NULL || s->grown || s->octets >= t->step)
+		if (s->at == NULL || s->octets >= t->step)
 			continue;
 		step = room_judge(r, &readings[i], s->octets, t->step);
 		exact = room_judge(r, &readings[i], s->octets, t->exact);
@@ -159,10 +157,9 @@ decide_grow(struct room *r, struct room_reading *readings, size_t n, bool last, 
 		if (step == ROOM_FITS) {
 			room_hold(r, s, t->step);
 		} else if (step == ROOM_FULL || step == ROOM_NEVER) {
-			/* It has come near the end: what is missing then is the committer's. */
+			/* It has come near the end; what may be missing is the committer's. */
 			if (exact == ROOM_FITS && t->exact > s->octets)
 				room_hold(r, s, t->exact);
-			s->grown = true;
 		}
 	}
 	return tally.unsure == 0 || last;

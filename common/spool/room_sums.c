@@ -10,8 +10,13 @@
  *     release of what was settled adds two, in the same step; room_commit_end() makes it even
  *     again.  Who finds another version than before his reading reads again, but for one
  *     that only became odd: then everything is still claimed, and what is being committed is
- *     counted once or twice.  Where that makes the difference he looks again.  ROOM_TRIES times:
- *     then nothing is refused, and nothing promised (the claim counts as lapsed).
+ *     counted once or twice.  Where that makes the difference he looks again.
+ *
+ *     What makes `used` smaller, mail that is deleted, has no version.  That promises nothing that
+ *     is not there; but a refusal is told only where no claim was raised since the reading.
+ *
+ * All this ROOM_TRIES times: then nothing is refused, and nothing promised (the claim counts as
+ * lapsed).
  *
  * Invariants, whenever the mutex is free:
  *  1. room_mailbox.sum is the sum of the octets of its shares, .settled that of the settled ones.
@@ -102,6 +107,7 @@ room_hold(struct room *r, struct room_share *s, uint64_t octets)
 		s->octets = 0;
 	}
 	s->at->sum += octets - s->octets;
+	r->raises[s->mailbox % ROOM_SLOTS] += octets > s->octets;
 	s->octets = octets;
 }
 
@@ -126,7 +132,7 @@ room_let_go(struct room *r, struct room_share *s)
 		m->settled -= s->octets;
 		*version_of(r, s->mailbox) += 2;
 	}
-	s->settled = s->grown = false;
+	s->settled = false;
 	s->octets = 0;
 	s->at = NULL;
 	if (--m->shares == 0) {
@@ -191,8 +197,10 @@ room_judge(struct room *r, struct room_reading *l, uint64_t own, uint64_t need)
 		return ROOM_UNSURE;
 	if (room_fits(l->used, others, need, l->quota))
 		return ROOM_FITS;
-	/* What is being committed may be in `used` already. */
-	if (version % 2 == 1 && room_fits(l->used, others - settled, need, l->quota)) {
+	/* What is being committed may be in `used` already; what was in it at the reading may be
+	 * deleted by now, and its room promised anew. */
+	if ((version % 2 == 1 && room_fits(l->used, others - settled, need, l->quota)) ||
+	    r->raises[l->mailbox % ROOM_SLOTS] != l->raises) {
 		l->fresh = false;
 		return ROOM_UNSURE;
 	}
@@ -228,8 +236,10 @@ refresh(struct spool *sp, struct room_reading *readings, size_t n)
 
 	pthread_mutex_lock(&r->mutex);
 	for (size_t i = 0; i < n; i++)
-		if (!readings[i].fresh)
+		if (!readings[i].fresh) {
 			readings[i].version = *version_of(r, readings[i].mailbox);
+			readings[i].raises = r->raises[readings[i].mailbox % ROOM_SLOTS];
+		}
 	pthread_mutex_unlock(&r->mutex);
 
 	st = index_read_begin(sp, INDEX_MAIN, &c);

@@ -36,7 +36,6 @@ struct room_share {
 	struct map_node holder;         /* in room.holders, where `held` */
 	bool held;
 	bool settled;
-	bool grown;                     /* it holds what it could get */
 };
 
 struct room {
@@ -45,6 +44,7 @@ struct room {
 	struct map holders;             /* struct room_share, by client and mailbox */
 	struct list_node active;        /* claims that may lapse, in order of their last octet */
 	uint64_t versions[ROOM_SLOTS];
+	uint64_t raises[ROOM_SLOTS];    /* how often a sum grew */
 
 	bool marked[ROOM_SLOTS];        /* the committer's: slots of what was settled */
 };
@@ -84,7 +84,7 @@ bool room_fits(uint64_t used, uint64_t more, uint64_t need, uint64_t quota);
 struct room_reading {
 	uint64_t mailbox;
 	uint64_t used, quota;
-	uint64_t version;
+	uint64_t version, raises;
 	bool fresh;
 };
 

@@ -41,9 +41,11 @@ class Async:
         self.reader, self.writer, self.patience = reader, writer, patience
 
     @classmethod
-    async def open(cls, address, patience, tls=None):
+    async def open(cls, address, patience, tls=None, source=None):
+        """`source` is the address of our own to connect from."""
         reader, writer = await asyncio.wait_for(
             asyncio.open_connection(*address, ssl=tls, limit=1 << 22,
+                                    local_addr=(source, 0) if source else None,
                                     server_hostname="mail.example.test" if tls else None),
             patience)
         return cls(reader, writer, patience)

@@ -391,6 +391,57 @@ START_TEST(disk_full_at_the_end)
 }
 END_TEST
 
+/* The one answer must be true for all, whatever comes: room for the largest message in each.  Of
+ * one, only what has come. */
+START_TEST(held_without_size)
+{
+	struct drive d;
+
+	set_room("joe", 1000000, 1000000);
+	set_room("ann", 1000000, 1000000);
+	begin(&d, false);
+	say(&d, HI FROM JOE ANN DATA);
+	ck_assert_uint_eq(room_claimed(site.spool, 1), MAX);
+	ck_assert_uint_eq(room_claimed(site.spool, 2), MAX);
+	drive_close(&d, SESSION_END_PEER);
+	begin(&d, false);
+	say(&d, HI FROM JOE JOE DATA);
+	ck_assert_uint_eq(room_claimed(site.spool, 1), ROOM_TRACE_MAX);
+	drive_close(&d, SESSION_END_PEER);
+}
+END_TEST
+
+/* An alias that leads to many: others of the loop get their turns, behind RCPT and behind DATA. */
+START_TEST(looks_give_way)
+{
+	static const char in[] = HI FROM "RCPT TO:<many@example.test>\r\n" DATA "x\r\n" END;
+	struct drive d;
+	size_t n = 0;
+	unsigned drains = 0;
+
+	sql("WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 600)"
+	    " INSERT INTO mailbox (domain, local, folded, created_s)"
+	    " SELECT 1, 'n' || i, 'n' || i, 0 FROM n;"
+	    "INSERT INTO alias (id, domain, local, folded) VALUES (999, 1, 'many', 'many');"
+	    "INSERT INTO alias_target (alias, mailbox) SELECT 999, id FROM mailbox"
+	    " WHERE local GLOB 'n[0-9]*'");
+	begin(&d, false);
+	while (n < sizeof(in) - 1) {
+		size_t used = 0;
+
+		d.want = smtp_session_ops.input(d.session, in + n, sizeof(in) - 1 - n, &used);
+		n += used;
+		drains += d.want == SESSION_DRAIN;
+		ck_assert(d.want == SESSION_DRAIN || d.want == SESSION_WAIT);
+	}
+	ck_assert_uint_eq(drains, 2);
+	drive_wait(&d);
+	drive_run(&d);
+	ck_assert_str_eq(drive_take(&d), "250 250/2.1.0 250/2.1.5 354 250/2.0.0");
+	drive_close(&d, SESSION_END_PEER);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -408,6 +459,8 @@ main(void)
 	tcase_add_test(t, stalled);
 	tcase_add_test(t, one_address);
 	tcase_add_test(t, disk_full_at_the_end);
+	tcase_add_test(t, held_without_size);
+	tcase_add_test(t, looks_give_way);
 	suite_add_tcase(suite, t);
 	runner = srunner_create(suite);
 	/* The spool's threads would not survive a fork. */

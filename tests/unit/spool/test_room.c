@@ -148,6 +148,10 @@ START_TEST(exact_to_the_octet)
 	ck_assert(most);
 	ck_assert_int_eq(look(1, 4000, 4001, &most), SPOOL_OK);
 	ck_assert(!most);
+	/* For one of two: another time it may be sent to them apart. */
+	set_quota(3, 5000);
+	ck_assert_int_eq(refused(2, 3, trusted(6000)), SPOOL_OVER_QUOTA);
+	ck_assert_int_eq(refused(3, 3, trusted(6000)), SPOOL_NEVER_FITS);
 	/* Nothing stays of what was refused. */
 	ck_assert_uint_eq(room_claimed(sp, 1), 6000);
 	ck_assert_uint_eq(room_claimed(sp, 2), 0);
@@ -351,7 +355,7 @@ START_TEST(grows_with_what_comes)
 	ck_assert_uint_eq(room_claimed(sp, 1), ROOM_TRACE_MAX + 65536);
 	write_octets(d, 2, 65536);
 	ck_assert_uint_eq(room_claimed(sp, 1), ROOM_TRACE_MAX + 2 * 65536);
-	/* The next step does not fit: exactly what is there, and no more after that. */
+	/* The next step does not fit: exactly what is there, and no more before the step after it. */
 	write_octets(d, 3, 65536);
 	ck_assert_uint_eq(room_claimed(sp, 1), d->wire_len + ROOM_OWN_MAX);
 	write_octets(d, 4, 100);
@@ -436,6 +440,7 @@ START_TEST(reading_that_a_commit_overtook)
 	struct room_sum sum = { .used = 0, .quota = 10000, .octets = 4000 };
 	struct delivery *a = begun(1, 1, trusted(4000));
 
+	old.raises = sp->room->raises[1];
 	begun_since = old;
 	room_settle(sp, a->claim, a->env, &sum);
 	ck_assert_int_eq(room_judge(sp->room, &old, 0, 6001), ROOM_FULL);
@@ -451,10 +456,28 @@ START_TEST(reading_that_a_commit_overtook)
 	ck_assert_int_eq(room_judge(sp->room, &begun_since, 0, 10000), ROOM_UNSURE);
 	old.version = 4;
 	ck_assert_int_eq(room_judge(sp->room, &old, 0, 10000), ROOM_FITS);
+	ck_assert_int_eq(room_judge(sp->room, &old, 0, 10000), ROOM_FITS);
 	/* Other mailboxes are not disturbed. */
 	begun_since = (struct room_reading){ .mailbox = 2, .quota = 10000 };
 	ck_assert_int_eq(room_judge(sp->room, &begun_since, 0, 10000), ROOM_FITS);
 	delivery_abandon(&a);
+}
+END_TEST
+
+/* What was read may have been deleted since, and its room be promised: no reason to refuse. */
+START_TEST(reading_that_a_claim_overtook)
+{
+	struct room_reading r = { .mailbox = 1, .used = 4000, .quota = 10000 };
+	struct delivery *a;
+
+	r.raises = sp->room->raises[1];
+	ck_assert_int_eq(room_judge(sp->room, &r, 0, 6001), ROOM_FULL);
+	a = begun(1, 1, trusted(4000));
+	ck_assert_int_eq(room_judge(sp->room, &r, 0, 2000), ROOM_FITS);
+	ck_assert_int_eq(room_judge(sp->room, &r, 0, 6000), ROOM_UNSURE);
+	ck_assert(!r.fresh);
+	delivery_abandon(&a);
+	ck_assert_int_eq(room_judge(sp->room, &r, 0, 6000), ROOM_FITS);
 }
 END_TEST
 
@@ -825,6 +848,7 @@ main(void)
 	tcase_add_test(tc, grows_in_each_mailbox);
 	tcase_add_test(tc, commit_counts_once_or_twice);
 	tcase_add_test(tc, reading_that_a_commit_overtook);
+	tcase_add_test(tc, reading_that_a_claim_overtook);
 	tcase_add_test(tc, no_refusal_is_wrong);
 	tcase_add_test(tc, no_promise_is_wrong);
 	tcase_add_test(tc, five_into_room_for_three);
