@@ -30,7 +30,7 @@ class ChatError(Exception):
 VERBS = {
     "site", "config", "user", "no-users", "admin", "alias", "deliver", "connect", "on", "starttls",
     "C", "C-raw", "S", "S-raw", "S-until", "has", "has-not", "eof", "close", "reset", "shutdown",
-    "quiet", "wait", "signal", "restart", "kill", "stop", "no-trickle", "timeout", "log",
+    "quiet", "wait", "signal", "restart", "kill", "stop", "no-trickle", "timeout", "log", "quota",
 }
 # These make the site and stand before all others.
 BEFORE = {"site", "config", "user", "no-users", "no-trickle"}
@@ -303,6 +303,10 @@ class Chat:
         self.seen = out.encode().splitlines()
         for line in self.seen:
             self.note("A", line)
+
+    def do_quota(self):
+        address, octets = self.step.text.split()
+        self.site.quota(address, None if octets == "none" else int(octets))
 
     def do_alias(self):
         self.site.admin("alias", "add", *shlex.split(self.step.text))

@@ -13,6 +13,7 @@ import pwd
 import re
 import shutil
 import signal
+import sqlite3
 import ssl
 import subprocess
 import tempfile
@@ -221,6 +222,18 @@ class Site:
                 " ".join(arguments), done.returncode, want,
                 done.stdout.decode("utf-8", "replace"), err))
         return done.stdout.decode("utf-8", "replace")
+
+    def quota(self, address, octets):
+        """Sets a mailbox's quota in the index, while daemons run or not; None: none."""
+        local, _, domain = address.partition("@")
+        db = sqlite3.connect(os.path.join(self.spool, "index", "index.db"), timeout=20 * SLOW)
+        with db:
+            done = db.execute("UPDATE mailbox SET quota = ? WHERE folded = ? AND domain ="
+                              " (SELECT id FROM domain WHERE folded = ?)",
+                              (octets, local, domain)).rowcount
+        db.close()
+        if done != 1:
+            raise SiteError("there is no mailbox %s" % address)
 
     def _listeners(self, name):
         lists = {"smtpd": [("smtpd", "listen"), ("smtpd", "listen_lmtp")],

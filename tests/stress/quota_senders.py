@@ -46,13 +46,6 @@ def site_of(build, users, **settings):
     return Site(build, config=config, users=users)
 
 
-def set_quota(site, mailbox, quota):
-    with sqlite3.connect(os.path.join(site.spool, "index", "index.db")) as db:
-        db.execute("UPDATE mailbox SET quota = ? WHERE local = ?",
-                   (quota, mailbox.partition("@")[0]))
-    db.close()
-
-
 def sums(site):
     """For each mailbox: used, messages, and both counted anew."""
     db = sqlite3.connect(os.path.join(site.spool, "index", "index.db"))
@@ -273,7 +266,7 @@ def senders(build):
     ledger = Ledger()
     with site_of(build, MAILBOXES) as site:
         for mailbox in MAILBOXES:
-            set_quota(site, mailbox, QUOTA)
+            site.quota(mailbox, QUOTA)
         begun = time.monotonic()
         asyncio.run(twenty_at_once(site, ledger))
         took = time.monotonic() - begun
@@ -317,7 +310,7 @@ def nearly_full(build):
     for room in (TRACE_MAX - 1, TRACE_MAX, BODY + 2000):
         with site_of(build, ("joe@example.test", "ann@example.test")) as site:
             asyncio.run(once(site))
-            set_quota(site, "joe@example.test", sums(site)["joe@example.test"][0] + room)
+            site.quota("joe@example.test", sums(site)["joe@example.test"][0] + room)
             asyncio.run(first_and_second(site))
             names = asyncio.run(names_in(site, "ann@example.test"))
             if names != ["two"]:
@@ -357,7 +350,7 @@ async def fifty_stalled(site):
 
 def stalled_ones(build):
     with site_of(build, ("joe@example.test", "ann@example.test")) as site:
-        set_quota(site, "joe@example.test", 2 * (BODY + 200 + TRACE_MAX))
+        site.quota("joe@example.test", 2 * (BODY + 200 + TRACE_MAX))
         asyncio.run(fifty_stalled(site))
 
 
