@@ -61,6 +61,8 @@
 /* More recipients than one message can have, each with texts of the greatest length. */
 #define HEADER_MAX (64u * 1024 * 1024)
 #define WIRE_MAX (UINT64_C(1) << 40)
+/* That a message's id can name. */
+#define BLOCKS_MAX (UINT64_C(1) << MESSAGE_BLOCK_BITS)
 /* ".CRLF" */
 #define WIRE_END_LEN 3
 
@@ -124,7 +126,8 @@ record_plausible(const struct record *r)
 	if (r->wire_len < WIRE_END_LEN || r->wire_len > WIRE_MAX ||
 	    r->body > r->wire_len - WIRE_END_LEN || r->octets > r->wire_len - WIRE_END_LEN)
 		return false;
-	return r->block + record_blocks(r) <= UINT64_C(1) << MESSAGE_BLOCK_BITS;
+	/* Not a sum, which might be a small one again. */
+	return r->block < BLOCKS_MAX && record_blocks(r) <= BLOCKS_MAX - r->block;
 }
 
 bool

@@ -249,6 +249,32 @@ START_TEST(envelope_is_bounded)
 }
 END_TEST
 
+/* A record of 3 blocks; the last one may be the last that an id can name, and not one behind it. */
+static const struct {
+	uint64_t block;
+	bool good;
+} ends[] = {
+	{ 0, false },
+	{ 1, true },
+	{ (UINT64_C(1) << MESSAGE_BLOCK_BITS) - 3, true },
+	{ (UINT64_C(1) << MESSAGE_BLOCK_BITS) - 2, false },
+	{ UINT64_MAX - 2, false },
+	{ UINT64_MAX, false },
+};
+
+START_TEST(place_is_bounded)
+{
+	struct record r = make_record("s@x", 1, 0), got;
+	uint8_t *buf = malloc(r.header_len);
+
+	r.block = ends[_i].block;
+	record_header_encode(buf, &id, &r, "s@x", recipients, 1);
+	ck_assert_uint_eq(record_blocks(&r), 3);
+	ck_assert(record_fixed_decode(buf, &id, ends[_i].block, &got) == ends[_i].good);
+	free(buf);
+}
+END_TEST
+
 START_TEST(segment_header)
 {
 	uint8_t buf[SEGMENT_HEADER_LEN];
@@ -299,6 +325,7 @@ main(void)
 	tcase_add_test(tc, only_in_its_place);
 	tcase_add_loop_test(tc, lengths_are_bounded, 0, sizeof(lies) / sizeof(*lies));
 	tcase_add_test(tc, envelope_is_bounded);
+	tcase_add_loop_test(tc, place_is_bounded, 0, sizeof(ends) / sizeof(*ends));
 	tcase_add_test(tc, segment_header);
 	tcase_add_test(tc, prefix);
 	suite_add_tcase(s, tc);
