@@ -25,7 +25,7 @@ file_of() {
 
 passed=0
 failed=0
-for name in $(printf '%s\n' "$@" | sort -r); do
+for name in "$@"; do
 	file=$(file_of "$name")
 	if [ ! -f "$file" ]; then
 		echo "FAIL $name: coverage.sh does not know which file it is for"
@@ -39,12 +39,7 @@ for name in $(printf '%s\n' "$@" | sort -r); do
 	profile=$folder/$name.profraw
 	# shellcheck disable=SC2086  # one or two folders
 	LLVM_PROFILE_FILE=$profile "$folder/replay_$name" $inputs >/dev/null 2>&1
-	# The scanner and the stuffer are one file's two halves.
-	if [ "$name" = bdat ] && [ -f "$folder/dot.profraw" ]; then
-		profile="$profile $folder/dot.profraw"
-	fi
-	# shellcheck disable=SC2086  # one or two profiles
-	llvm-profdata merge -o "$folder/$name.profdata" $profile &&
+	llvm-profdata merge -o "$folder/$name.profdata" "$profile" &&
 	    llvm-cov report "$folder/replay_$name" -instr-profile="$folder/$name.profdata" \
 		"$file" >"$folder/$name.txt" 2>/dev/null
 	# The last column of the file's own row is the share of its branches.

@@ -1,6 +1,7 @@
 /*
  * fuzz_bdat - a message that comes in chunks of known length, against the
- * reference; what is stored must end where DATA would have ended it.
+ * reference; what is stored must end where DATA would have ended it, and be what
+ * DATA would have stored.
  *
  * The first two octets of the input say how it is cut: so many octets in the
  * first chunk, so many in each that follows.  The third says which call of emit
@@ -52,7 +53,54 @@ stuff(struct dot *d, const char *in, size_t len, size_t first, size_t step, stru
 	REQUIRE(dot_stuff_end(d, collect, out) == 0);
 }
 
+static void
+unstuff(const struct sink *wire, size_t first, size_t step, struct sink *out)
+{
+	struct dot d;
+	size_t n = first;
+	char *piece;
+
+	dot_init(&d);
+	out->len = 0;
+	for (size_t at = 0; at < wire->len; at += n, n = step) {
+		if (n > wire->len - at)
+			n = wire->len - at;
+		piece = fuzz_copy(wire->buf + at, n);
+		REQUIRE(dot_unstuff(&d, piece, n, collect, out) == 0);
+		free(piece);
+	}
+}
+
+/* Calls that a client's packets could have made, up to the end that is there. */
+static void
+scan(struct dot *d, const char *in, size_t len, size_t first, size_t step, struct sink *out)
+{
+	size_t at = 0, n = first, used;
+	char *piece;
+
+	dot_init(d);
+	out->len = 0;
+	for (; d->state != DOT_END; at += used, n = step) {
+		REQUIRE(at < len);
+		if (n > len - at)
+			n = len - at;
+		piece = fuzz_copy(in + at, n);
+		used = dot_scan(d, piece, n, collect, out);
+		free(piece);
+	}
+	REQUIRE(at == len);
+}
+
 /* Nothing is emitted after a stop, and what was emitted before is how `want` begins. */
+static void
+require_stopped(int rc, struct sink *out, const char *want, size_t want_len)
+{
+	REQUIRE(rc == (out->calls_left > 0 ? 0 : STOPPED));
+	REQUIRE(out->len <= want_len && memcmp(out->buf, want, out->len) == 0);
+	out->calls_left = SIZE_MAX;
+	out->len = 0;
+}
+
 static void
 stop(const char *in, size_t len, size_t calls, const char *want, size_t want_len, struct sink *out)
 {
@@ -65,9 +113,39 @@ stop(const char *in, size_t len, size_t calls, const char *want, size_t want_len
 	rc = dot_stuff(&d, in, len, collect, out);
 	if (rc == 0)
 		rc = dot_stuff_end(&d, collect, out);
-	REQUIRE(rc == (out->calls_left > 0 ? 0 : STOPPED));
-	REQUIRE(out->len <= want_len && memcmp(out->buf, want, out->len) == 0);
-	out->calls_left = SIZE_MAX;
+	require_stopped(rc, out, want, want_len);
+}
+
+/* The same lines sent by DATA, whose sender sees them end in CRLF alone and doubles dots there.
+ * One that is not ended he ends, as he must before the final dot. */
+static void
+by_data(const uint8_t *data, const char *in, size_t len, struct sink *wire, struct sink *back)
+{
+	size_t first = (size_t)data[0] + 1, step = (size_t)data[1] + 1, said_len;
+	char *lines = fuzz_room(len + 2), *said = fuzz_room(2 * len + 7);
+	struct dot bdat, d;
+
+	memcpy(lines, in, len);
+	if (!ref_line_start(in, len)) {
+		memcpy(lines + len, "\r\n", 2);
+		len += 2;
+	}
+	said_len = ref_stuffed(said, lines, len);
+	memcpy(said + said_len, ".\r\n", 3);
+	said_len += 3;
+
+	stuff(&bdat, lines, len, len, len, wire);
+	scan(&d, said, said_len, first, step, back);
+	REQUIRE(d.octets == bdat.octets && d.bare_lf == bdat.bare_lf);
+	REQUIRE(back->len == wire->len && memcmp(back->buf, wire->buf, wire->len) == 0);
+
+	dot_init(&d);
+	back->len = 0;
+	back->calls_left = (size_t)data[2] + 1;
+	dot_scan(&d, said, said_len, collect, back);
+	require_stopped(back->calls_left > 0 ? 0 : STOPPED, back, wire->buf, wire->len);
+	free(said);
+	free(lines);
 }
 
 int
@@ -101,12 +179,15 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	REQUIRE(wire.len == want_len && memcmp(wire.buf, want, want_len) == 0);
 
 	stop(in, len, (size_t)data[2] + 1, want, want_len, &back);
-	back.len = 0;
 
 	/* There is one wire form: stuffing what was unstuffed changes nothing. */
-	dot_init(&d);
-	REQUIRE(dot_unstuff(&d, wire.buf, wire.len, collect, &back) == 0);
+	unstuff(&wire, first, step, &back);
 	REQUIRE(back.len == message_len && memcmp(back.buf, message, message_len) == 0);
+	dot_init(&d);
+	back.len = 0;
+	back.calls_left = (size_t)data[2] + 1;
+	int rc = dot_unstuff(&d, wire.buf, wire.len, collect, &back);
+	require_stopped(rc, &back, message, message_len);
 	stuff(&d, message, message_len, first, step, &wire);
 	REQUIRE(d.bare_lf == 0);
 	REQUIRE(wire.len == want_len && memcmp(wire.buf, want, want_len) == 0);
@@ -117,6 +198,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	REQUIRE(dot_scan(&d, wire.buf, wire.len + 4, collect, &back) == wire.len + 3);
 	REQUIRE(d.state == DOT_END && d.octets == message_len && d.bare_lf == 0);
 	REQUIRE(back.len == want_len && memcmp(back.buf, want, want_len) == 0);
+
+	by_data(data, in, len, &wire, &back);
 
 	free(message);
 	free(want);
