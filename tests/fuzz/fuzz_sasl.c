@@ -1,14 +1,60 @@
 /*
  * fuzz_sasl - base64 from a client against OpenSSL's, and what it decodes to
- * taken as a PLAIN message; the raw input too.
+ * taken as a PLAIN message; the raw input too.  The digest of APOP also while OpenSSL
+ * runs out of memory.
  */
 #include <stdint.h>
 
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
 
 #include "base/num.h"
 #include "mail/sasl.h"
 #include "tests/fuzz/fuzz.h"
+
+/* OpenSSL's allocations that succeed before one fails, or all from there on. */
+static size_t allocations_left = SIZE_MAX;
+static bool spent, failed;
+
+static void *
+scarce_realloc(void *old, size_t size, const char *file, int line)
+{
+	(void)file, (void)line;
+	if (allocations_left > 0) {
+		allocations_left--;
+		return realloc(old, size);
+	}
+	allocations_left = spent ? 0 : SIZE_MAX;
+	failed = true;
+	return NULL;
+}
+
+static void *
+scarce_malloc(size_t size, const char *file, int line)
+{
+	return size == 0 ? NULL : scarce_realloc(NULL, size, file, line);
+}
+
+static void
+scarce_free(void *old, const char *file, int line)
+{
+	(void)file, (void)line;
+	free(old);
+}
+
+int LLVMFuzzerInitialize(int *argc, char ***argv);
+
+int
+LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+	char digest[33];
+
+	(void)argc, (void)argv;
+	REQUIRE(CRYPTO_set_mem_functions(scarce_malloc, scarce_realloc, scarce_free) == 1);
+	/* What OpenSSL makes once and keeps, it makes now. */
+	REQUIRE(sasl_apop_digest("", "", digest) == 0);
+	return 0;
+}
 
 /* Strict base64 is what encoding gives back, and nothing else. */
 static bool
@@ -70,6 +116,23 @@ try_base64(const char *text, size_t len)
 	free(out);
 }
 
+/* Whichever allocation fails: there is a digest or there is none, never a wrong one. */
+static void
+digest_without_memory(const char *stamp, const char *secret, const char *want)
+{
+	char digest[33];
+	int rc;
+
+	failed = true;
+	for (size_t n = 0; failed; n++) {
+		allocations_left = n;
+		failed = false;
+		rc = sasl_apop_digest(stamp, secret, digest);
+		allocations_left = SIZE_MAX;
+		REQUIRE(rc == 0 ? strcmp(digest, want) == 0 : rc == -1 && failed);
+	}
+}
+
 /* The input up to its first NUL is a stamp, and from there to the next a secret. */
 static void
 try_apop(const char *text, size_t len)
@@ -87,6 +150,11 @@ try_apop(const char *text, size_t len)
 	REQUIRE(sasl_apop_digest(both, secret, digest) == 0);
 	REQUIRE(strlen(digest) == 32);
 	REQUIRE(sasl_compare(both, text, n) == 0);
+
+	for (int i = 0; i < 2; i++) {
+		spent = i == 1;
+		digest_without_memory(both, secret, digest);
+	}
 
 	memmove(both + n, secret, m);
 	REQUIRE(EVP_Digest(both, n + m, md5, NULL, EVP_md5(), NULL) == 1);
