@@ -124,7 +124,8 @@ send_windows(struct pop3_session *s)
 		uint64_t left = msg->end - msg->at;
 		uint64_t len = left < WINDOW ? left : WINDOW;
 
-		if (out->pending >= OUTQ_HIGH_WATER) {
+		/* A queue that takes nothing any more never fills: the session ends here. */
+		if (out->pending >= OUTQ_HIGH_WATER || out->failed) {
 			s->go_on = send_windows;
 			return POP3_DRAIN;
 		}

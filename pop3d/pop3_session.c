@@ -433,6 +433,7 @@ session_free(void *session, enum session_end why)
 {
 	struct pop3_session *s = session;
 
+	assert(s->work == NULL);
 	log_end(s, why);
 	timer_stop(&s->timer);
 	loop_reserve_timers(s->link->loop, -1);

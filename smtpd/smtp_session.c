@@ -202,7 +202,9 @@ session_input(void *arg, const void *buf, size_t len, size_t *used_r)
 
 	if (s->state == SMTP_COMMIT)
 		want = smtp_data_answer(s);
-	while (want == SESSION_READ && pos < len) {
+	/* A reply that is missing would shift all that follow, and of a message that is taken
+	 * behind it nobody could be told. */
+	while (want == SESSION_READ && pos < len && !s->link->out->failed) {
 		size_t used = 0;
 
 		if (s->link->out->pending > OUTQ_HIGH_WATER || s->looks >= SMTP_LOOKS_MAX) {
@@ -220,8 +222,8 @@ session_input(void *arg, const void *buf, size_t len, size_t *used_r)
 		pos += used;
 	}
 	*used_r = pos;
-	/* A reply that is missing would shift all that follow. */
-	return s->link->out->failed ? SESSION_DROP : want;
+	/* What waits must not be freed: the committer has it. */
+	return s->link->out->failed && want != SESSION_WAIT ? SESSION_DROP : want;
 }
 
 static enum session_want

@@ -320,8 +320,14 @@ START_TEST(cold_message)
 	drive_say(&d, "RETR 1\r\n");
 	check_message(&d.said, message, len);
 	ck_assert_uint_eq(d.waits, before);
+	/* Nor is all of it read for a client that can be sent nothing. */
+	ck_assert_int_eq(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED), 0);
+	d.out.failed = true;
+	drive_say(&d, "RETR 1\r\n");
+	ck_assert_int_eq(d.want, SESSION_DROP);
+	ck_assert_uint_le(d.waits - before, 1);
 	close(fd);
-	drive_free(&d, SESSION_END_PEER);
+	drive_free(&d, SESSION_END_ERROR);
 	free(message);
 }
 END_TEST
@@ -405,6 +411,31 @@ START_TEST(damage_in_the_middle)
 }
 END_TEST
 
+/* Memory runs out for a reply, or a slice that was on its way cannot be read any more: that ends
+ * the session, but not while a job works for it. */
+static const char *const last[] = {
+	"NOOP\r\n",
+	"LIST\r\n",
+	"RETR 1\r\n",
+	"TOP 1 1\r\n",
+	"DELE 1\r\nQUIT\r\n",
+};
+
+START_TEST(lost_replies)
+{
+	struct drive d;
+
+	site_deliver(&site, JOE, HEADER "body\r\n", strlen(HEADER "body\r\n"), 1);
+	drive_login(&d, &site);
+	d.out.failed = true;
+	drive_say(&d, last[_i]);
+	ck_assert_int_eq(d.want, SESSION_DROP);
+	ck_assert_ptr_null(d.session->work);
+	drive_free(&d, SESSION_END_ERROR);
+	ck_assert_uint_eq(site_count(&site, JOE), 1);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -424,6 +455,7 @@ main(void)
 	tcase_add_test(tc, damaged_message);
 	tcase_add_test(tc, message_that_cannot_be_read);
 	tcase_add_test(tc, damage_in_the_middle);
+	tcase_add_loop_test(tc, lost_replies, 0, sizeof(last) / sizeof(*last));
 	suite_add_tcase(suite, tc);
 	sr = srunner_create(suite);
 	srunner_run_all(sr, CK_NORMAL);

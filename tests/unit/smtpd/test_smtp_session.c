@@ -355,6 +355,26 @@ START_TEST(lost_connections)
 }
 END_TEST
 
+/* A reply that memory ran out for ends the session there and then: nothing that the client sent
+ * behind it is done, and the committer has no message of a session that is gone. */
+START_TEST(nothing_behind_a_lost_reply)
+{
+	static const char *const rest[] = { "DATA\r\n" MESSAGE, "BDAT 3 LAST\r\nabc",
+		"BDAT 3\r\nabcBDAT 0 LAST\r\n" };
+	uint64_t count = site_count(&site, "joe@example.test");
+	struct drive d;
+
+	drive_open(&d, &site, false);
+	drive_say(&d, HI FROM TO);
+	d.out.failed = true;
+	drive_say(&d, rest[_i]);
+	ck_assert_int_eq(d.want, SESSION_DROP);
+	ck_assert_int_ne(d.session->state, SMTP_COMMIT);
+	drive_close(&d, SESSION_END_ERROR);
+	ck_assert_uint_eq(site_count(&site, "joe@example.test"), count);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -374,6 +394,7 @@ main(void)
 	tcase_add_test(t, starttls);
 	tcase_add_loop_test(t, idle_and_shutdown, 0, 9);
 	tcase_add_test(t, lost_connections);
+	tcase_add_loop_test(t, nothing_behind_a_lost_reply, 0, 3);
 	suite_add_tcase(suite, t);
 	runner = srunner_create(suite);
 	/* The spool's threads would not survive a fork. */
