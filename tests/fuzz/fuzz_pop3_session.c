@@ -4,7 +4,7 @@
  * The first octet of the input chooses where the session begins and how it ends.  The
  * rest is what the client sends, in flights that are cut at 0xFE 0xFF: a handshake takes the
  * rest of its flight with it, as what came in the clear does.  0xFD stands for the digest
- * that APOP asks for.  joe has five messages, bad one that is damaged, ann none, and busy is
+ * that APOP asks for.  joe has six messages, bad one that is damaged, ann none, and busy is
  * always in use.
  *
  * What must hold: each line has one response, of the shape that its command asks for, and each
@@ -30,17 +30,21 @@ enum {
 	END = 0x30,
 	END_TIMEOUT = 0x10,
 	END_SHUTDOWN = 0x20,
-	END_FAILED = 0x30, /* memory runs out */
+	END_FAILED = 0x30, /* memory runs out for the replies to the last flight */
 	LOG = 0x40,
 	LOOPBACK = 0x80, /* the peer is near; but for NO_PLAINTEXT, it must be */
 };
 
 #define JOE "joe@example.test"
-#define MESSAGES 5
+#define MESSAGES 6
 
 static const char *const messages[MESSAGES] = {
-	"Subject: one\r\n\r\nfirst\r\n", "Subject: two\r\n\r\n.dot\r\n..\r\n.\r\n\r\nlast\r\n",
-	"Subject: three\r\n", "Subject: four\r\n\r\n", NULL, /* LARGE octets */
+	"Subject: one\r\n\r\nfirst\r\n",
+	"Subject: two\r\n\r\n.dot\r\n..\r\n.\r\n\r\nlast\r\n",
+	"Subject: three\r\n",
+	NULL, /* a third of LARGE octets */
+	NULL, /* LARGE octets */
+	"Subject: six\r\n\r\n",
 };
 /* More than one window of a message, and a third of it more than the queue may hold. */
 #define LARGE 300000
@@ -354,7 +358,8 @@ add_digest(struct strbuf *out, const struct pop3_session *s)
 }
 
 static void
-end_session(struct drive *d, unsigned mode, struct result *r)
+end_session(struct drive *d, unsigned mode, const char *last, size_t last_len, size_t step,
+    struct result *r)
 {
 	size_t len = d->said.len;
 
@@ -364,8 +369,9 @@ end_session(struct drive *d, unsigned mode, struct result *r)
 		d->want = pop3_session_ops.shutdown(d->session);
 	if (d->want == SESSION_READ && (mode & END) == END_FAILED) {
 		d->out.failed = true;
+		send_flight(d, last, last_len, step);
 		drive_say(d, "\r\nNOOP\r\n");
-		REQUIRE(d->want == SESSION_DROP);
+		REQUIRE(d->want == SESSION_DROP && d->session->work == NULL);
 		strbuf_clear(&d->said);
 		len = 0;
 	}
@@ -394,7 +400,10 @@ run(const uint8_t *data, size_t size, unsigned mode, size_t step, struct result 
 	    (mode & LOOPBACK) && !(mode & NO_PLAINTEXT) ? "127.0.0.1:4711" : "203.0.113.9:4711");
 	d.link.tls_available = !(mode & NO_TLS);
 	d.link.tls = mode & TLS;
+	/* There is no flight: the greeting itself is lost. */
+	d.out.failed = size == 0 && (mode & END) == END_FAILED;
 	drive_greet(&d);
+	REQUIRE(d.want == (d.out.failed ? SESSION_DROP : SESSION_READ));
 	if (mode & LOGGED_IN) {
 		drive_say(&d, "USER joe\r\nPASS secret\r\n");
 		m.logged_in = d.session->state == POP3_TRANSACTION;
@@ -408,6 +417,8 @@ run(const uint8_t *data, size_t size, unsigned mode, size_t step, struct result 
 		size_t len = flight_len(data, size);
 		bool tls = d.link.tls;
 
+		if ((mode & END) == END_FAILED && len == size)
+			break;
 		strbuf_clear(&flight);
 		for (size_t i = 0; i < len; i++)
 			if (data[i] == 0xfd)
@@ -431,7 +442,7 @@ run(const uint8_t *data, size_t size, unsigned mode, size_t step, struct result 
 	}
 	strbuf_release(&asked);
 	strbuf_release(&flight);
-	end_session(&d, mode, r);
+	end_session(&d, mode, (const char *)data, size, step, r);
 }
 
 /* Makes the maildrop what it was at first. */

@@ -5,9 +5,10 @@
  * session ends.  The rest is what the client sends, in flights that are cut at 0xFE 0xFF: a
  * handshake takes the rest of its flight with it, as what came in the clear does.
  *
- * The disk may fail.  What must hold: each reply is well-formed and has a true enhanced code (drive_take());
- * each command has one reply and each message one more; and a session that is given its
- * input octet by octet says and keeps the same as one that is given it whole.
+ * The disk may fail.  What must hold: each reply is well-formed and has a true enhanced code
+ * (drive_take()); each command has one reply and each message one more; nothing is done
+ * behind a reply that is lost; and a session that is given its input octet by octet says
+ * and keeps the same as one that is given it whole.
  */
 #include <errno.h>
 #include <stdint.h>
@@ -24,6 +25,7 @@ enum {
 	END = 0x30,
 	END_TIMEOUT = 0x10,
 	END_SHUTDOWN = 0x20,
+	END_FAILED = 0x30, /* memory runs out for the replies to the last flight */
 	BAD_DISK = 0x40,   /* nothing can be written */
 	WORSE_DISK = 0x80, /* nor can what was begun be taken back */
 };
@@ -144,8 +146,23 @@ fresh_segment(void)
 }
 
 static void
+lose_replies(struct drive *d, const uint8_t *data, size_t size, size_t step)
+{
+	const struct smtp_session *s = d->session;
+	enum smtp_state state = s->state;
+	size_t commands = s->commands;
+
+	d->out.failed = true;
+	send_flight(d, data, size, step);
+	drive_say(d, "NOOP\r\n");
+	REQUIRE(d->want == SESSION_DROP);
+	REQUIRE(s->state == state && s->commands == commands);
+}
+
+static void
 run(const uint8_t *data, size_t size, unsigned mode, size_t step, struct result *r)
 {
+	bool lossy = (mode & END) == END_FAILED;
 	struct drive d;
 
 	if (mode & (BAD_DISK | WORSE_DISK))
@@ -156,6 +173,8 @@ run(const uint8_t *data, size_t size, unsigned mode, size_t step, struct result 
 	while (size > 0) {
 		size_t len = flight_len(data, size);
 
+		if (lossy && len == size)
+			break;
 		send_flight(&d, data, len, step);
 		len += size - len >= 2 ? 2 : size - len;
 		data += len;
@@ -167,6 +186,8 @@ run(const uint8_t *data, size_t size, unsigned mode, size_t step, struct result 
 		d.want = smtp_session_ops.timed_out(d.session);
 	else if (d.want == SESSION_READ && (mode & END) == END_SHUTDOWN)
 		d.want = smtp_session_ops.shutdown(d.session);
+	else if (d.want == SESSION_READ && lossy)
+		lose_replies(&d, data, size, step);
 	drive_harvest(&d);
 	*r = (struct result){
 		.said = fuzz_copy(d.said.buf, d.said.len),
