@@ -279,6 +279,9 @@ delivery_commit(struct delivery *d, uint64_t octets, delivery_done_fn *done, voi
 void
 delivery_fail(struct delivery *d, enum spool_status st)
 {
+	/* The next MAIL need not send its octets in vain. */
+	if (st == SPOOL_NO_SPACE)
+		spool_space_changed(d->spool);
 	d->outcome = st;
 	for (size_t i = 0; i < d->env->n; i++)
 		if (d->env->recipients[i].outcome == SPOOL_OK)
