@@ -34,7 +34,7 @@ struct expire_item {
 struct expire_result {
 	uint64_t messages, octets;
 	uint64_t mailboxes;     /* in which something was due and was reached */
-	uint64_t busy;          /* in which something is due, left for later: their maildrops are open */
+	uint64_t busy;          /* in which something due is left for later: maildrops are open */
 };
 
 /* Removes what is due in `mailbox`, or with 0 in all; with `dry_run` only looks, into open
