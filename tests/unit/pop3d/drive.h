@@ -210,13 +210,14 @@ static inline struct delivery *
 site_begin(struct spool *spool, const char *to, const struct account_targets *targets,
     const void *message, size_t len, uint64_t *octets_r)
 {
+	const struct delivery_options trusted = { .trusted = true };
 	struct envelope *env = envelope_new("sender@client.example");
 	struct delivery *d;
 	struct dot dot;
 
 	dot_init(&dot);
 	if (env == NULL || envelope_add(env, to, targets) != SPOOL_OK ||
-	    delivery_begin(spool, &env, &(struct delivery_options){ .trusted = true }, &d) != SPOOL_OK ||
+	    delivery_begin(spool, &env, &trusted, &d) != SPOOL_OK ||
 	    dot_stuff(&dot, message, len, site_write, d) != 0 ||
 	    dot_stuff_end(&dot, site_write, d) != 0)
 		site_die("delivery", to);

@@ -31,7 +31,8 @@ sql(const char *text)
 	char *error = NULL;
 
 	ck_assert_int_eq(index_write_begin(site.spool, INDEX_MAIN, "test", &c), SPOOL_OK);
-	ck_assert_msg(sqlite3_exec(index_db(c), text, NULL, NULL, &error) == SQLITE_OK, "%s", error);
+	ck_assert_msg(
+	    sqlite3_exec(index_db(c), text, NULL, NULL, &error) == SQLITE_OK, "%s", error);
 	ck_assert_int_eq(index_write_commit(site.spool, &c, false), SPOOL_OK);
 }
 

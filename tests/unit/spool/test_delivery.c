@@ -138,7 +138,7 @@ START_TEST(header_alone)
 	struct record r;
 
 	/* No empty line: the body begins where the message ends. */
-	ck_assert_int_eq(delivery_begin(sp, &env, &(struct delivery_options){ .trusted = true }, &d), SPOOL_OK);
+	ck_assert_int_eq(delivery_begin(sp, &env, &test_trusted, &d), SPOOL_OK);
 	ck_assert_ptr_null(env);
 	ck_assert_int_eq(delivery_write(d, "Received: by a\r\n", 16), SPOOL_OK);
 	ck_assert_int_eq(delivery_write(d, "RECEIVED: by b\r", 15), SPOOL_OK);
@@ -163,7 +163,7 @@ START_TEST(unended_is_refused)
 	struct test_wait w;
 	struct delivery *d;
 
-	ck_assert_int_eq(delivery_begin(sp, &env, &(struct delivery_options){ .trusted = true }, &d), SPOOL_OK);
+	ck_assert_int_eq(delivery_begin(sp, &env, &test_trusted, &d), SPOOL_OK);
 	ck_assert_int_eq(delivery_write(d, ends[_i], strlen(ends[_i])), SPOOL_OK);
 	test_wait_init(&w);
 	delivery_commit(d, 11, test_done, &w);

@@ -40,7 +40,7 @@ deliver_wire(const char *wire, size_t len, uint64_t octets)
 	uint64_t id;
 
 	ck_assert_int_eq(envelope_add(env, "alias+Tag@Example.TEST", &targets), SPOOL_OK);
-	ck_assert_int_eq(delivery_begin(sp, &env, &(struct delivery_options){ .trusted = true }, &d), SPOOL_OK);
+	ck_assert_int_eq(delivery_begin(sp, &env, &test_trusted, &d), SPOOL_OK);
 	ck_assert_int_eq(delivery_write(d, wire, len), SPOOL_OK);
 	test_wait_init(&w);
 	delivery_commit(d, octets, test_done, &w);

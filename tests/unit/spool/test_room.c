@@ -355,7 +355,7 @@ START_TEST(grows_with_what_comes)
 	ck_assert_uint_eq(room_claimed(sp, 1), ROOM_TRACE_MAX + 65536);
 	write_octets(d, 2, 65536);
 	ck_assert_uint_eq(room_claimed(sp, 1), ROOM_TRACE_MAX + 2 * 65536);
-	/* The next step does not fit: exactly what is there, and no more before the step after it. */
+	/* The next step does not fit: exactly what is there, until the step after it. */
 	write_octets(d, 3, 65536);
 	ck_assert_uint_eq(room_claimed(sp, 1), d->wire_len + ROOM_OWN_MAX);
 	write_octets(d, 4, 100);
@@ -617,7 +617,7 @@ START_TEST(five_into_room_for_three)
 }
 END_TEST
 
-/* Commits a message to mailboxes `first` to `last` that was promised more room than there is by now. */
+/* Commits a message to mailboxes `first` to `last` that was promised room which is gone by now. */
 static struct delivery *
 commit_into(uint64_t first, uint64_t last, size_t len, bool each, const char *meanwhile)
 {
