@@ -58,7 +58,8 @@ decide_look(struct room *r, struct room_reading *readings, size_t n, bool last, 
 	a->outcome = need.never > 0  ? SPOOL_NEVER_FITS
 	             : need.full > 0 ? SPOOL_OVER_QUOTA
 	                             : SPOOL_OK;
-	a->most_fits = most.fit == n;
+	/* What stays unsure is looked at again at DATA. */
+	a->most_fits = most.full + most.never == 0;
 	return true;
 }
 

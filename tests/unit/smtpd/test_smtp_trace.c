@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "smtpd/smtp_trace.h"
+#include "spool/room.h"
 
 static char field[SMTP_TRACE_MAX];
 
@@ -105,6 +106,38 @@ START_TEST(no_client_writes_a_header)
 }
 END_TEST
 
+/* The longest field that there can be: SMTP_TRACE_MAX holds it, and so does ROOM_TRACE_MAX. */
+START_TEST(longest)
+{
+	char name[256], recipient[ADDRESS_MAX + 1];
+	struct endpoint e;
+	struct smtp_trace t = {
+		.client = name,
+		.peer = &e,
+		.hostname = name,
+		.with = "LMTPS",
+		.id = "s123456789012345-01234567890123",
+		.recipient = recipient,
+		.unix_seconds = 1795489877,
+	};
+	struct strbuf out;
+
+	for (size_t i = 0; i < 255; i++)
+		name[i] = i % 64 == 63 ? '.' : 'a';
+	name[255] = '\0';
+	memset(recipient, 'r', ADDRESS_MAX);
+	recipient[ADDRESS_MAX] = '\0';
+	ck_assert_int_eq(
+	    endpoint_parse("[2001:db8:1111:2222:3333:4444:5555:6666]:65535", &e), 0);
+	strbuf_init(&out, SMTP_TRACE_MAX);
+	smtp_trace_received(&t, &out);
+	ck_assert(!out.failed);
+	ck_assert_uint_gt(out.len, 2 * 255 + ADDRESS_MAX);
+	ck_assert_uint_le(out.len + ROOM_OWN_MAX + 2, ROOM_TRACE_MAX);
+	strbuf_release(&out);
+}
+END_TEST
+
 /* RFC 5322 2.1.1: never beyond 998; beyond 78 only where a single word is. */
 START_TEST(long_names_are_folded)
 {
@@ -153,6 +186,7 @@ main(void)
 	tcase_add_loop_test(t, fields, 0, (int)(sizeof(rows) / sizeof(rows[0])));
 	tcase_add_loop_test(
 	    t, no_client_writes_a_header, 0, (int)(sizeof(forged) / sizeof(forged[0])));
+	tcase_add_test(t, longest);
 	tcase_add_test(t, long_names_are_folded);
 	suite_add_tcase(suite, t);
 	runner = srunner_create(suite);

@@ -415,6 +415,8 @@ START_TEST(commit_counts_once_or_twice)
 	ck_assert_int_eq(look(1, 2000, 2000, &most), SPOOL_OK);
 	ck_assert(most);
 	ck_assert_int_eq(look(1, 6000, 6000, &most), SPOOL_OK);
+	ck_assert(most);
+	ck_assert_int_eq(look(1, 1000, 6001, &most), SPOOL_OK);
 	ck_assert(!most);
 	ck_assert_int_eq(look(1, 6001, 0, &most), SPOOL_OVER_QUOTA);
 	ck_assert_int_eq(look(1, 10001, 0, &most), SPOOL_NEVER_FITS);
