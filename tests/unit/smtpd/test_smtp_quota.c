@@ -348,6 +348,12 @@ START_TEST(one_address)
 		ck_assert_uint_eq(room_claimed(site.spool, 1), 12560);
 	}
 	begin(&other, false);
+	move_to(&other, "192.0.2.8:4711");
+	ck_assert_str_eq(
+	    say(&other, HI MAIL " SIZE=1000\r\n" JOE DATA), "250 250/2.1.0 250/2.1.5 354");
+	ck_assert_uint_eq(room_claimed(site.spool, 1), 12560 + 3560);
+	drive_close(&other, SESSION_END_PEER);
+	begin(&other, false);
 	other.link.trusted = true;
 	ck_assert_str_eq(
 	    say(&other, HI MAIL " SIZE=40000\r\n" JOE DATA), "250 250/2.1.0 250/2.1.5 354");

@@ -251,7 +251,7 @@ START_TEST(is_taken_anew)
 }
 END_TEST
 
-/* An octet now and then keeps it; a message that waits for the committer keeps it in any case. */
+/* An octet now and then keeps it. */
 START_TEST(octets_keep_it)
 {
 	struct delivery *a, *b;
@@ -265,11 +265,34 @@ START_TEST(octets_keep_it)
 		ck_assert_int_eq(delivery_write(a, "x\r\n", 3), SPOOL_OK);
 		ck_assert_uint_eq(room_claimed(sp, 1), i == 1 ? 10000 : 5000);
 	}
-	room_whole(sp, a->claim);
-	clock_set(10000000, 1);
-	ck_assert_uint_eq(room_claimed(sp, 1), 5000);
+	/* Then none comes. */
+	clock_set(1000000 + 5 * (ROOM_LAPSE_MS - 1) + ROOM_LAPSE_MS, 1);
+	ck_assert_uint_eq(room_claimed(sp, 1), 0);
 	delivery_abandon(&a);
 	delivery_abandon(&b);
+}
+END_TEST
+
+START_TEST(whole_ones_do_not_lapse)
+{
+	struct index_conn *c;
+	struct test_wait w;
+	struct delivery *d;
+
+	clock_set(1000000, 1795489877000);
+	set_quota(1, 10000);
+	d = begun(1, 1, trusted(5000));
+	write_octets(d, 1, 2000);
+	ck_assert_int_eq(index_write_begin(sp, INDEX_MAIN, "test", &c), SPOOL_OK);
+	test_wait_init(&w);
+	delivery_commit(d, 2000, test_done, &w);
+	clock_set(10000000, 1795489877000);
+	ck_assert_uint_eq(room_claimed(sp, 1), 5000);
+	ck_assert_int_eq(index_write_commit(sp, &c, false), SPOOL_OK);
+	test_wait_for(&w, 1);
+	ck_assert_int_eq(delivery_outcome(d), SPOOL_OK);
+	ck_assert_uint_eq(room_claimed(sp, 1), 0);
+	delivery_abandon(&d);
 }
 END_TEST
 
@@ -843,6 +866,7 @@ main(void)
 	tcase_add_test(tc, lapses_after_thirty_seconds);
 	tcase_add_test(tc, is_taken_anew);
 	tcase_add_test(tc, octets_keep_it);
+	tcase_add_test(tc, whole_ones_do_not_lapse);
 	tcase_add_test(tc, one_for_each_address);
 	tcase_add_test(tc, trusted_ones_hold_many);
 	tcase_add_test(tc, lapsed_makes_way);
