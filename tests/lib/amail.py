@@ -95,8 +95,9 @@ class Async:
         return unstuffed(b"".join(chunks))
 
     async def submit(self, sender, recipients, octets):
-        """One transaction; True when it was acknowledged."""
-        await self.want(b"MAIL FROM:<%s>" % sender, 250)
+        """One transaction, its size declared: without it each recipient's quota must have room for
+        the largest message."""
+        await self.want(b"MAIL FROM:<%s> SIZE=%d" % (sender, len(octets)), 250)
         for recipient in recipients:
             await self.want(b"RCPT TO:<%s>" % recipient.encode(), 250)
         await self.want(b"DATA", 354)
