@@ -33,9 +33,8 @@ run(void *arg)
 	pthread_mutex_lock(&p->mutex);
 	for (unsigned seconds = 1; !p->ended; seconds++) {
 		at.tv_sec++;
-		while (
-		    !p->ended && pthread_cond_timedwait(&p->changed, &p->mutex, &at) != ETIMEDOUT)
-			continue;
+		for (int rc = 0; !p->ended && rc != ETIMEDOUT;)
+			rc = pthread_cond_timedwait(&p->changed, &p->mutex, &at);
 		if (p->ended)
 			break;
 		pthread_mutex_unlock(&p->mutex);

@@ -359,7 +359,7 @@ END_TEST
  * behind it is done, and the committer has no message of a session that is gone. */
 START_TEST(nothing_behind_a_lost_reply)
 {
-	static const char *const rest[] = { "DATA\r\n" MESSAGE, "BDAT 3 LAST\r\nabc",
+	static const char *const rest[] = { ("DATA\r\n" MESSAGE), "BDAT 3 LAST\r\nabc",
 		"BDAT 3\r\nabcBDAT 0 LAST\r\n" };
 	uint64_t count = site_count(&site, "joe@example.test");
 	struct drive d;

@@ -9,7 +9,7 @@
 #include "common/spool/remove.h"
 #include "delivery_test.h"
 
-static const struct delivery_options options = { .trusted = true };
+static const struct delivery_options usual = { .trusted = true };
 static struct spool *sp;
 
 static void
@@ -293,7 +293,7 @@ START_TEST(forged_record)
 	memcpy(body + sizeof(body) - 2, "\r\n", 2);
 	make_forged(body, &as, forgeries[_i].place ? 3 : 4);
 
-	ck_assert_int_eq(delivery_begin(sp, &env, &options, &d), SPOOL_OK);
+	ck_assert_int_eq(delivery_begin(sp, &env, &usual, &d), SPOOL_OK);
 	ck_assert_int_eq(delivery_write(d, body, sizeof(body)), SPOOL_OK);
 	test_wait_init(&w);
 	delivery_commit(d, sizeof(body), test_done, &w);
@@ -501,12 +501,12 @@ START_TEST(not_ready_until_recovered)
 	usleep(100000);
 	ck_assert(!spool_ready(other));
 	ck_assert_int_eq(spool_may_deliver(other), SPOOL_NOT_READY);
-	ck_assert_int_eq(delivery_begin(other, &env, &options, &d), SPOOL_NOT_READY);
+	ck_assert_int_eq(delivery_begin(other, &env, &usual, &d), SPOOL_NOT_READY);
 	ck_assert_ptr_nonnull(env);
 	ck_assert_int_eq(lock_role_release(&sp->locks, LOCK_RECOVERY), 0);
 	ck_assert_int_eq(spool_wait_ready(other), SPOOL_OK);
 	ck_assert(spool_ready(other));
-	ck_assert_int_eq(delivery_begin(other, &env, &options, &d), SPOOL_OK);
+	ck_assert_int_eq(delivery_begin(other, &env, &usual, &d), SPOOL_OK);
 	delivery_abandon(&d);
 	spool_close(&other);
 
