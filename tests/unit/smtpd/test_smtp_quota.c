@@ -263,6 +263,25 @@ START_TEST(gone_at_data)
 }
 END_TEST
 
+/* Lowered since: final for who named but an alias with it, not for who named others. */
+START_TEST(never_at_data)
+{
+	struct drive d;
+
+	set_room("ann", NONE, 0);
+	begin(&d, false);
+	set_room("joe", 20000, 20000);
+	say(&d, HI MAIL " SIZE=10000\r\n" TEAM);
+	set_room("joe", 5000, 5000);
+	ck_assert_str_eq(say(&d, DATA), "552/5.2.3");
+	set_room("joe", 20000, 20000);
+	say(&d, MAIL " SIZE=10000\r\n" JOE ANN);
+	set_room("joe", 5000, 5000);
+	ck_assert_str_eq(say(&d, DATA), "452/4.2.2");
+	drive_close(&d, SESSION_END_PEER);
+}
+END_TEST
+
 /* RFC 3030 2: the octets of a chunk come all the same. */
 START_TEST(gone_at_bdat)
 {
@@ -490,6 +509,7 @@ main(void)
 	tcase_set_timeout(t, 0);
 	tcase_add_loop_test(t, dialogues, 0, (int)(sizeof(rows) / sizeof(rows[0])));
 	tcase_add_test(t, gone_at_data);
+	tcase_add_test(t, never_at_data);
 	tcase_add_test(t, gone_at_bdat);
 	tcase_add_test(t, gone_at_data_of_lmtp);
 	tcase_add_test(t, stalled);
