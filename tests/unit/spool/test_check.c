@@ -300,14 +300,39 @@ START_TEST(sizes)
 }
 END_TEST
 
+/* Another process takes a role and tells that it has.  It opens no spool: threads of a process
+ * that was forked are not for every sanitizer. */
+static pid_t
+take_elsewhere(enum lock_role role, bool shared, unsigned hold_ms)
+{
+	int pipes[2];
+	pid_t child;
+	char done;
+
+	ck_assert_int_eq(pipe(pipes), 0);
+	child = fork();
+	if (child == 0) {
+		struct locks locks;
+
+		if (locks_open(&locks, &disk_real, sp->dir_fd) != 0 ||
+		    lock_role_try(&locks, role, shared) != 0 || write(pipes[1], "x", 1) != 1)
+			_exit(1);
+		usleep(hold_ms * 1000);
+		_exit(0);
+	}
+	close(pipes[1]);
+	ck_assert_int_eq(read(pipes[0], &done, 1), 1);
+	close(pipes[0]);
+	return child;
+}
+
 START_TEST(disk_and_others)
 {
 	struct statvfs fs;
 	struct survey s;
 	bool possible = false;
 	pid_t child;
-	int pipes[2], status;
-	char done;
+	int status;
 
 	spool_set_policy(sp, &(struct spool_policy){ .reserve = 4711 });
 	ck_assert_int_eq(survey_spool(sp, &s), SPOOL_OK);
@@ -317,14 +342,7 @@ START_TEST(disk_and_others)
 	ck_assert_uint_le(s.free, (uint64_t)fs.f_blocks * fs.f_frsize);
 	ck_assert(!s.open_elsewhere);
 	/* Another process has it open. */
-	ck_assert_int_eq(pipe(pipes), 0);
-	child = fork();
-	if (child == 0) {
-		struct spool *other = spool_test_open(SPOOL_POP3D);
-
-		_exit(write(pipes[1], "x", 1) != 1 || pause() == 0 || other == NULL);
-	}
-	ck_assert_int_eq(read(pipes[0], &done, 1), 1);
+	child = take_elsewhere(LOCK_OPEN, true, 60000);
 	ck_assert_int_eq(survey_spool(sp, &s), SPOOL_OK);
 	ck_assert(s.open_elsewhere);
 	kill(child, SIGKILL);
@@ -551,24 +569,11 @@ END_TEST
 START_TEST(waits_for_upkeep)
 {
 	uint64_t began;
-	int pipes[2], status;
-	char done;
 	pid_t child;
+	int status;
 
 	make_some();
-	ck_assert_int_eq(pipe(pipes), 0);
-	child = fork();
-	if (child == 0) {
-		struct spool *other = spool_test_open(SPOOL_POP3D);
-
-		pthread_mutex_lock(&other->round_mutex);
-		if (lock_role_try(&other->locks, LOCK_JANITOR, false) != 0 ||
-		    write(pipes[1], "x", 1) != 1)
-			_exit(1);
-		usleep(300000);
-		_exit(0);
-	}
-	ck_assert_int_eq(read(pipes[0], &done, 1), 1);
+	child = take_elsewhere(LOCK_JANITOR, false, 300);
 	began = clock_mono_ms();
 	assert_right();
 	ck_assert_uint_ge(clock_mono_ms() - began, 250);
