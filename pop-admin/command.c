@@ -65,7 +65,10 @@ const struct command commands[] = {
 	{ "mail", "history", cmd_mail_history, 0, 1, 1, "ADDRESS",
 	    "lists what was removed last, when, and why: pop3, expire or admin" },
 
-	{ .noun = "expire", .max = SOME },
+	{ "expire", NULL, cmd_expire, COMMAND_DRY_RUN, 0, 1, "[--dry-run] [ADDRESS]",
+	    "removes mail past its age now, in one mailbox or in all, and lists it with the "
+	    "reason; "
+	    "--dry-run only lists it" },
 	{ "check", NULL, cmd_check, 0, 0, 0, "",
 	    "counts the store anew: sums, holders, what is kept, dead and given back, each message "
 	    "against its file; 65 when something is wrong (messages' checksums are not read)" },

@@ -34,6 +34,7 @@ enum command_flags {
 	COMMAND_NOW = 16,
 	COMMAND_DELETED = 32,
 	COMMAND_NEW_UID = 64,
+	COMMAND_DRY_RUN = 128,
 	COMMAND_MAKES_SPOOL = 1024, /* runs without one */
 };
 
@@ -52,6 +53,7 @@ extern const size_t ncommands;
 
 int cmd_init(struct admin *, char **operands, size_t n);
 
+int cmd_expire(struct admin *, char **operands, size_t n);
 int cmd_check(struct admin *, char **operands, size_t n);
 int cmd_status(struct admin *, char **operands, size_t n);
 int cmd_doctor(struct admin *, char **operands, size_t n);

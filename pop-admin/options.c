@@ -18,7 +18,7 @@
 #include "command.h"
 
 /* What commands will take that exist already or will. */
-static const char *const later[] = { "--dry-run", "--repair" };
+static const char *const later[] = { "--repair" };
 
 /* What some commands take. */
 static const struct option {
@@ -34,6 +34,7 @@ static const struct option {
 	{ "--now", COMMAND_NOW, NULL, 0 },
 	{ "--deleted", COMMAND_DELETED, NULL, 0 },
 	{ "--new-uid", COMMAND_NEW_UID, NULL, 0 },
+	{ "--dry-run", COMMAND_DRY_RUN, NULL, 0 },
 };
 #define NSOME (sizeof(some) / sizeof(some[0]))
 

@@ -709,6 +709,65 @@ def check(build):
         admin.fails(USAGE, "check", "joe@a.test", says="usage: ")
 
 
+EXPIRE_KEYS = ["address", "uid", "size", "received", "due", "why"]
+
+
+def expire(build):
+    """Nothing else removes what is due: the daemons do it when they start, and then not for a day."""
+    with Admin(build, {("spool", "expire_every"): "1d"}) as admin:
+        admin.site.start("smtpd")
+        admin.site.start("pop3d")
+        admin.add("joe@a.test", "ann@a.test")
+        same(admin.text("expire"), "0 removed\n")
+        same(admin.json("expire", "--dry-run"), [])
+        for _ in range(3):
+            admin.deliver("s@x.test", "joe@a.test", "ann@a.test")
+        joe, ann = (admin.json("mail", "list", a) for a in ("joe@a.test", "ann@a.test"))
+        # Joe's first is past its age, his second was retrieved too long ago, so was Ann's first.
+        sql(admin, "UPDATE entry SET expires_day = 100 WHERE mailbox = 1 AND message = %d"
+            % int(joe[0]["uid"], 16),
+            "UPDATE entry SET retrieved_s = 1, retrieved_expires_day = 200, expires_day = 99999"
+            " WHERE mailbox = 1 AND message = %d" % int(joe[1]["uid"], 16),
+            "UPDATE entry SET retrieved_expires_day = 300 WHERE mailbox = 2 AND message = %d"
+            % int(ann[0]["uid"], 16))
+        dry = admin.json("expire", "--dry-run")
+        same([list(m) for m in dry], [EXPIRE_KEYS] * 3)
+        want = [("ann@a.test", ann[0]["uid"], "1970-10-28T00:00:00Z", "retrieved"),
+                ("joe@a.test", joe[0]["uid"], "1970-04-11T00:00:00Z", "age"),
+                ("joe@a.test", joe[1]["uid"], "1970-07-20T00:00:00Z", "retrieved")]
+        same(sorted((m["address"], m["uid"], m["due"], m["why"]) for m in dry), sorted(want))
+        same({m["uid"]: (m["size"], m["received"]) for m in dry if m["address"] == "joe@a.test"},
+             {m["uid"]: (m["size"], m["received"]) for m in joe[:2]})
+        same(len(admin.json("mail", "list", "joe@a.test")), 3)
+        lines = admin.text("expire", "ann@a.test", "--dry-run").splitlines()
+        same((lines[0].split(), len(lines), lines[2]), (EXPIRE_KEYS, 3, "1 would be removed"))
+
+        # An open maildrop is left, the others are not.
+        wire = admin.pop()
+        wire.login("joe@a.test", "secret")
+        out, err = admin.run("expire", "--json", want=BUSY)
+        same([m["uid"] for m in json.loads(out)], [ann[0]["uid"]])
+        same(err, "pop-admin: mailboxes in use, whose mail goes soon after: 1\n")
+        same(len(admin.json("expire", "--dry-run")), 2)
+        wire.ok(b"QUIT")
+        wire.close()
+        # At a terminal it asks, and says how much.
+        term = Terminal(admin, "expire", "joe@a.test")
+        term.wait_for(b"past its age: 2 messages")
+        term.type(b"n\n")
+        holds(b"nothing was changed" in term.end(BUSY), "not told")
+        same(len(admin.json("mail", "list", "joe@a.test")), 3)
+        lines = admin.text("expire", "joe@a.test", "--yes").splitlines()
+        same((len(lines), lines[-1]), (4, "2 removed"))
+        holds(b"[y/N]" not in Terminal(admin, "expire").end(0), "asks where nothing is due")
+        same([m["uid"] for m in admin.json("mail", "list", "joe@a.test")], [joe[2]["uid"]])
+        same([m["cause"] for m in admin.json("mail", "history", "joe@a.test")], ["expire"] * 2)
+        same(admin.text("check").split(":")[0], "nothing wrong")
+        admin.fails(NO_USER, "expire", "nobody@a.test", says="no such mailbox")
+        admin.fails(DATA, "expire", "nobody", says="not a full address")
+        admin.fails(USAGE, "expire", "joe@a.test", "ann@a.test", says="usage: ")
+
+
 def status(build):
     with Admin(build, {("spool", "reserve"): "3M"}) as admin:
         keys = ["domains", "mailboxes", "messages", "used", "oldest", "live", "kept", "dead",
@@ -801,7 +860,7 @@ def options(build):
         admin.fails(DATA, "user", "show", "--", "--json", says="not a full address")
         admin.fails(USAGE, "user", "show", says="usage: pop-admin user show ADDRESS")
         admin.fails(USAGE, "user", "show", "joe@a.test", "--quota", "1G", says="takes no --quota")
-        for words in (("expire",), ("check", "--repair"),
+        for words in (("check", "--repair"),
                       ("reindex",), ("backup", "d"), ("restore", "d"), ("import", "a", "b"),
                       ("export", "a", "b"), ("who",), ("kick", "joe@a.test")):
             admin.fails(USAGE, *words, says="not in this version")
@@ -953,7 +1012,7 @@ def main():
     report = Report()
     tests = (init, init_fails, domains, users, passwords, sorted_users,
              limits_of_new_users, quotas_and_ages, at_once, aliases,
-             postmaster, mail, history, damaged_mail, check, status, doctor, options, exit_codes, prompts, interrupted,
+             postmaster, mail, history, damaged_mail, check, expire, status, doctor, options, exit_codes, prompts, interrupted,
              confirmations)
     for test in tests:
         if not arguments.only or test.__name__ in arguments.only:

@@ -164,7 +164,7 @@ static const struct {
 	{ "now with a value", "user expire joe@a.test 1d --now=1", EX_USAGE, "no option --now=1" },
 	{ "almost an option", "user list --sorted", EX_USAGE, "no option --sorted" },
 	{ "repair", "check --repair", EX_USAGE, "--repair is not in this version" },
-	{ "dry run", "expire --dry-run", EX_USAGE, "not in this version" },
+	{ "dry run elsewhere", "check --dry-run", EX_USAGE, "takes no --dry-run" },
 	{ "help", "--help", EX_OK, NULL },
 	{ "help for a noun", "user --help", EX_OK, NULL },
 	{ "help for a command", "user add -h", EX_OK, NULL },
