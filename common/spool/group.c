@@ -62,8 +62,8 @@ read_recipient(struct index_conn *c, const struct delivery *d, struct recipient 
 	r->outcome = sqlite3_column_int(stmt, 0) != 0 ? SPOOL_OK : SPOOL_DISABLED;
 	to->expires_day = RECORD_NEVER;
 	if (sqlite3_column_type(stmt, 1) != SQLITE_NULL)
-		to->expires_day = age_day(
-		    d->place.record.received_ms / 1000, (uint64_t)sqlite3_column_int64(stmt, 1));
+		to->expires_day = age_day((d->place.record.received_ms + 999) / 1000,
+		    (uint64_t)sqlite3_column_int64(stmt, 1));
 	sum->used = (uint64_t)sqlite3_column_int64(stmt, 2);
 	sum->quota = NUM_UNLIMITED;
 	if (sqlite3_column_type(stmt, 3) != SQLITE_NULL)

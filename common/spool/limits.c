@@ -9,7 +9,7 @@
 #include "base/clock.h"
 #include "spool/account.h"
 
-#define EXPIRES AGE_DAY_SQL("received_ms / 1000", "?2")
+#define EXPIRES AGE_DAY_SQL("(received_ms + 999) / 1000", "?2")
 #define RETRIEVED_EXPIRES AGE_DAY_SQL("retrieved_s", "?2")
 #define IN_MAILBOX " WHERE mailbox = ?1 AND state = 0"
 

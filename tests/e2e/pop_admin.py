@@ -128,8 +128,9 @@ class Terminal:
         def take_terminal():
             os.setsid()
             fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
-            # Tests that run in the background are born deaf to it.
+            # Tests that run in the background are born deaf to these.
             signal.signal(signal.SIGINT, signal.SIG_DFL)
+            signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
         self.process = subprocess.Popen(
             [admin.program, "-c", admin.site.conf, *arguments], stdin=slave, stdout=slave,
