@@ -387,6 +387,67 @@ START_TEST(mail_does_not_take_its_room)
 }
 END_TEST
 
+/* A COMMIT that finds no room is buried with a little of the ballast, and writing goes on. */
+START_TEST(a_commit_without_room)
+{
+	struct index_conn *c;
+
+	if (!possible)
+		return;
+	sp = open_as(SPOOL_SMTPD, 0);
+	test_mailboxes(sp, 2);
+	wait_for_ballast();
+	ck_assert_int_eq(test_deliver(sp, 1, MESSAGE, 1, 1, NULL), SPOOL_OK);
+	fill_the_rest();
+	ck_assert_int_eq(index_write_begin(sp, INDEX_MAIN, "test", &c), SPOOL_OK);
+	ck_assert_int_eq(sqlite3_exec(index_db(c),
+	    "INSERT INTO meta VALUES ('large', zeroblob(4000000))", NULL, NULL, NULL), SQLITE_OK);
+	ck_assert_int_eq(index_write_commit(sp, &c, false), SPOOL_NO_SPACE);
+	ck_assert(!index_broken(sp));
+	ck_assert_uint_gt(ballast_size(), BALLAST / 2);
+	test_sql(sp, "UPDATE mailbox SET warned = 1");
+	spool_close(&sp);
+}
+END_TEST
+
+/* One that needs more than was reckoned: an entry of each page. */
+START_TEST(all_of_it_is_needed)
+{
+	struct maildrop *md;
+	char sql[500];
+
+	if (!possible)
+		return;
+	sp = open_as(SPOOL_SMTPD, 0);
+	test_mailboxes(sp, 2);
+	wait_for_ballast();
+	test_sql(sp, "INSERT INTO segment VALUES (1, 1, 2000000, 10000);"
+		     "UPDATE meta SET value = 1 WHERE key = 'newest_segment'");
+	/* By parts, so that the log stays short. */
+	for (unsigned i = 0; i < 10000; i += 500) {
+		snprintf(sql, sizeof(sql),
+		    "WITH RECURSIVE i (k) AS (SELECT %u UNION ALL SELECT k + 1 FROM i WHERE k < %u)"
+		    " INSERT INTO entry (mailbox, message, received_ms, octets, blocks,"
+		    " reverse_path, recipient) SELECT 1, (1 << 21) + k, k, 100, 1,"
+		    " 'a-sender-with-a-name-of-some-length@example.org',"
+		    " 'a-recipient-with-one-too@example.test' FROM i", i, i + 499);
+		test_sql(sp, sql);
+		ck_assert_int_eq(spool_upkeep(sp), SPOOL_OK);
+	}
+	test_sql(sp, "UPDATE mailbox SET messages = 10000, used = 1000000 WHERE id = 1");
+	ck_assert_int_eq(maildrop_lock(sp, 1, "test", &md), SPOOL_OK);
+	ck_assert_int_eq(maildrop_load(md), SPOOL_OK);
+	for (size_t i = 0; i < maildrop_count(md); i += 25)
+		maildrop_mark(md, i);
+	fill_the_rest();
+	ck_assert_int_eq(maildrop_update(md), SPOOL_OK);
+	ck_assert_uint_eq(ballast_size(), 0);
+	maildrop_close(&md);
+	ck_assert_int_eq(test_number(sp, "SELECT messages FROM mailbox WHERE id = 1"), 9600);
+	spool_close(&sp);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -402,6 +463,8 @@ main(void)
 	tcase_add_loop_test(tc, others_remove_too, 0, 2);
 	tcase_add_test(tc, killed_meanwhile);
 	tcase_add_test(tc, mail_does_not_take_its_room);
+	tcase_add_test(tc, a_commit_without_room);
+	tcase_add_test(tc, all_of_it_is_needed);
 	suite_add_tcase(s, tc);
 	runner = srunner_create(s);
 	srunner_run_all(runner, CK_NORMAL);
