@@ -102,14 +102,24 @@ peer_name(const struct smtp_session *s, char text[ENDPOINT_TEXT_MAX])
 	return endpoint_format_host(text, s->link->peer);
 }
 
-/* What of a command goes into the log.  Behind AUTH stands a password, sent to the wrong port. */
-static size_t
-loggable(const char *line, size_t len)
+static bool
+is_auth(const char *line, size_t len)
 {
-	bool auth =
-	    len > 4 && strncasecmp(line, "AUTH", 4) == 0 && (line[4] == ' ' || line[4] == '\t');
+	return len >= 4 && strncasecmp(line, "AUTH", 4) == 0 &&
+	       (len == 4 || line[4] == ' ' || line[4] == '\t');
+}
 
-	return auth ? 4 : len;
+/* What of a command goes into the log.  Behind AUTH stands a password, sent to the wrong port; or
+ * it follows on a line of its own, which is then no command. */
+static struct log_field
+loggable(const struct smtp_session *s, enum smtp_reply id, const void *line, size_t len)
+{
+	bool stray =
+	    id == REPLY_UNKNOWN_COMMAND || id == REPLY_LINE_TOO_LONG || id == REPLY_BARE_LF;
+
+	if (line == NULL || (stray && s->said_auth))
+		return log_text("command", NULL);
+	return log_octets("command", line, is_auth(line, len) ? 4 : len);
 }
 
 /* One line for a refusal, in the words that the client was told; each kind so many a
@@ -125,9 +135,7 @@ log_refusal(const struct smtp_session *s, enum smtp_reply id, const void *line, 
 		return;
 	log_event(LOG_LEVEL_INFO, "refused", log_text("session", s->link->id),
 	    log_text("peer", peer_name(s, peer)), log_text("client", s->client),
-	    log_text("reply", smtp_reply_format(text, id)),
-	    line != NULL ? log_octets("command", line, loggable(line, len))
-			 : log_text("command", NULL),
+	    log_text("reply", smtp_reply_format(text, id)), loggable(s, id, line, len),
 	    log_num("suppressed", suppressed));
 }
 
@@ -144,6 +152,8 @@ smtp_session_say(struct smtp_session *s, enum smtp_reply id, const void *line, s
 	if (class >= 4) {
 		s->refused++;
 		log_refusal(s, id, line, len);
+		if (line != NULL && is_auth(line, len))
+			s->said_auth = true;
 	}
 	if (class == 5)
 		s->errors++;

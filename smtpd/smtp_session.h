@@ -80,6 +80,7 @@ struct smtp_session {
 	bool lmtp;
 	bool esmtp;                     /* EHLO or LHLO, not HELO */
 	bool skip_line;                 /* the rest of a line that was too long goes */
+	bool said_auth;                 /* refused, but a password may be on its way */
 	bool chunk_last;
 	bool chunks_refused;            /* a chunk was, and those that were sent along with it
 					   are no further mistakes */

@@ -342,7 +342,8 @@ config_restart_needed(const struct config *old, const struct config *new, struct
 		const struct config_key *k = &config_keys[i];
 
 		if (k->restart && !config_value_equal(k, old, new))
-			strbuf_addf(keys_r, "%s.%s ", k->section, k->name);
+			strbuf_addf(
+			    keys_r, "%s%s.%s", keys_r->len > 0 ? " " : "", k->section, k->name);
 	}
 	return keys_r->failed ? -1 : 0;
 }

@@ -102,8 +102,8 @@ void config_unref(struct config **config);
 /* True when the address (endpoint_octets) is one of `trusted`. */
 bool config_trusts(const struct config *, const uint8_t octets[16]);
 
-/* Adds the keys that differ and need a restart, as `SECTION.KEY`, each followed by a
- * blank; the daemon logs them and goes on with the old values.  0 or -1 (keys_r is
+/* Adds the keys that differ and need a restart, as `SECTION.KEY` with blanks between; the
+ * daemon logs them and goes on with the old values.  0 or -1 (keys_r is
  * full, or no memory). */
 int config_restart_needed(
     const struct config *old, const struct config *new, struct strbuf *keys_r);

@@ -697,18 +697,18 @@ static const struct {
 } changes[] = {
 	{ HOST, HOST, "" },
 	{ HOST, "[site]\nhostname = other.example.org\nlog_level = debug\ntrusted =\n", "" },
-	{ HOST "spool = /a\n", HOST "spool = /b\n", "site.spool " },
-	{ HOST "user = a\n", HOST, "site.user " },
-	{ HOST, HOST "[smtpd]\nlisten = 0.0.0.0:25\n", "smtpd.listen " },
+	{ HOST "spool = /a\n", HOST "spool = /b\n", "site.spool" },
+	{ HOST "user = a\n", HOST, "site.user" },
+	{ HOST, HOST "[smtpd]\nlisten = 0.0.0.0:25\n", "smtpd.listen" },
 	{ HOST, HOST "[smtpd]\nlisten = 0.0.0.0:25, [0::0]:25\n", "" },
-	{ HOST, HOST "[smtpd]\nlisten = 0.0.0.0:26 [::]:25\n", "smtpd.listen " },
-	{ HOST, HOST "[smtpd]\nlisten = [::]:25 0.0.0.0:25\n", "smtpd.listen " },
-	{ HOST, HOST "[smtpd]\nlisten_lmtp = unix:/x\ntimeout = 1m\n", "smtpd.listen_lmtp " },
-	{ HOST, HOST "[pop3d]\nlisten = none\n", "pop3d.listen " },
-	{ HOST TLS, HOST TLS "[pop3d]\nlisten_tls = none\n", "pop3d.listen_tls " },
-	{ HOST, HOST TLS, "pop3d.listen_tls " },
+	{ HOST, HOST "[smtpd]\nlisten = 0.0.0.0:26 [::]:25\n", "smtpd.listen" },
+	{ HOST, HOST "[smtpd]\nlisten = [::]:25 0.0.0.0:25\n", "smtpd.listen" },
+	{ HOST, HOST "[smtpd]\nlisten_lmtp = unix:/x\ntimeout = 1m\n", "smtpd.listen_lmtp" },
+	{ HOST, HOST "[pop3d]\nlisten = none\n", "pop3d.listen" },
+	{ HOST TLS, HOST TLS "[pop3d]\nlisten_tls = none\n", "pop3d.listen_tls" },
+	{ HOST, HOST TLS, "pop3d.listen_tls" },
 	{ HOST, HOST "spool = /b\nuser = x\n[pop3d]\nlisten = none\n",
-	    "site.spool site.user pop3d.listen " },
+	    "site.spool site.user pop3d.listen" },
 };
 
 START_TEST(some_changes_need_a_restart)
