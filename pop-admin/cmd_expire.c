@@ -70,7 +70,7 @@ expire(const struct admin *a, uint64_t mailbox, const char *what, bool dry_run)
 		admin_say(a, "%" PRIu64 " removed", r.messages);
 	if (r.busy > 0)
 		return admin_fail(
-		    EX_TEMPFAIL, "mailboxes in use, whose mail goes soon after: %" PRIu64, r.busy);
+		    EX_TEMPFAIL, "mailboxes in use, left for later: %" PRIu64, r.busy);
 	return EX_OK;
 }
 

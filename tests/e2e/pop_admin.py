@@ -748,7 +748,7 @@ def expire(build):
         wire.login("joe@a.test", "secret")
         out, err = admin.run("expire", "--json", want=BUSY)
         same([m["uid"] for m in json.loads(out)], [ann[0]["uid"]])
-        same(err, "pop-admin: mailboxes in use, whose mail goes soon after: 1\n")
+        same(err, "pop-admin: mailboxes in use, left for later: 1\n")
         same(len(admin.json("expire", "--dry-run")), 2)
         wire.ok(b"QUIT")
         wire.close()
