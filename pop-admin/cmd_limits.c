@@ -25,16 +25,19 @@ cmd_user_quota(struct admin *a, char **operands, size_t n)
 	return code;
 }
 
+/* Who shortens an age looks at what is there, finds its old day, and should know why. */
 static void
-say_age(const struct admin *a, const char *who, uint64_t age_s, const char *since, uint64_t changed)
+say_age(const struct admin *a, const char *who, uint64_t age_s, const char *since, bool now,
+    uint64_t changed)
 {
+	const char *rest = now ? "" : "; what lies there, on no earlier day than before";
 	char text[NUM_TEXT_MAX];
 
 	if (age_s == NUM_UNLIMITED)
 		admin_say(a, "mail of %s never goes because %s long ago", who, since);
 	else
-		admin_say(
-		    a, "mail of %s goes %s after %s", who, num_format_age(text, age_s), since);
+		admin_say(a, "mail of %s goes %s after %s%s", who, num_format_age(text, age_s),
+		    since, rest);
 	if (changed > 0)
 		admin_say(a, "messages there that were given another day: %llu",
 		    (unsigned long long)changed);
@@ -76,7 +79,7 @@ cmd_user_expire(struct admin *a, char **operands, size_t n)
 		code = admin_result(
 		    account_user_set_expire(a->spool, &address, age_s, now, &changed), operands[0]);
 	if (code == EX_OK)
-		say_age(a, operands[0], age_s, "it came", changed);
+		say_age(a, operands[0], age_s, "it came", now, changed);
 	return code;
 }
 
@@ -95,6 +98,6 @@ cmd_user_expire_retrieved(struct admin *a, char **operands, size_t n)
 		    account_user_set_expire_retrieved(a->spool, &address, age_s, &changed),
 		    operands[0]);
 	if (code == EX_OK)
-		say_age(a, operands[0], age_s, "it was first retrieved", changed);
+		say_age(a, operands[0], age_s, "it was first retrieved", false, changed);
 	return code;
 }

@@ -380,11 +380,14 @@ def quotas_and_ages(build):
         admin.deliver("s@x.test", "joe@a.test", octets=b"x" * 60 + b"\r\n")
         first = expires()
         holds(first[0] is None and TIME.fullmatch(first[1]), first)
-        same(admin.text("user", "expire", "joe@a.test", "1d"), "mail of joe@a.test goes 1d after it came\n")
+        same(admin.text("user", "expire", "joe@a.test", "1d"), "mail of joe@a.test goes 1d after it came; "
+             "what lies there, on no earlier day than before\n")
         same(expires(), first)
         holds("another day: 1\n" in admin.text("user", "expire", "joe@a.test", "30d"), "not told")
         holds(expires()[0] is None and expires()[1] > first[1], "not longer")
-        holds("another day: 2\n" in admin.text("user", "expire", "joe@a.test", "2d", "--now", "--yes"), "now")
+        same(admin.text("user", "expire", "joe@a.test", "2d", "--now", "--yes"),
+             "mail of joe@a.test goes 2d after it came\n"
+             "messages there that were given another day: 2\n")
         same(expires(), [first[1]] * 2)
         admin.text("user", "expire", "joe@a.test", "never")
         same((user()["expire_s"], expires()), (None, [None] * 2))
