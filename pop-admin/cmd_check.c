@@ -90,10 +90,11 @@ cmd_status(struct admin *a, char **operands, size_t n)
 	if (code != EX_OK)
 		return code;
 	o = output_new(OUTPUT_SINGLE, a->json, keys);
-	output_row(o, (const struct cell[]){ cell_count(s.domains), cell_count(s.mailboxes),
-			  cell_count(s.messages), cell_size(s.used), cell_time(s.oldest_ms / 1000),
-			  cell_size(s.space.live), cell_size(s.space.kept), cell_size(s.space.dead),
-			  cell_size(s.space.given_back), cell_size(s.free), cell_size(s.reserve),
-			  cell_bool(s.open_elsewhere) });
+	output_row(
+	    o, (const struct cell[]){ cell_count(s.domains), cell_count(s.mailboxes),
+		   cell_count(s.messages), cell_size(s.used), cell_oldest(s.oldest_ms / 1000),
+		   cell_size(s.space.live), cell_size(s.space.kept), cell_size(s.space.dead),
+		   cell_size(s.space.given_back), cell_size(s.free), cell_size(s.reserve),
+		   cell_bool(s.open_elsewhere) });
 	return admin_show(&o);
 }

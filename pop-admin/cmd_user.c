@@ -30,7 +30,7 @@ user_row(struct output *o, const struct account_user *u)
 {
 	const struct cell cells[] = { cell_text(u->address), cell_bool(u->enabled),
 		cell_size(u->quota), cell_size(u->used), cell_percent(admin_share(u)),
-		cell_count(u->messages), cell_time(u->oldest_ms / 1000), cell_age(u->expire_s),
+		cell_count(u->messages), cell_oldest(u->oldest_ms / 1000), cell_age(u->expire_s),
 		cell_age(u->expire_retrieved_s), cell_time(u->created_s),
 		cell_time(u->last_login_s), cell_time(u->last_delivery_s) };
 

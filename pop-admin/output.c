@@ -59,6 +59,12 @@ cell_time(uint64_t unix_seconds)
 }
 
 struct cell
+cell_oldest(uint64_t unix_seconds)
+{
+	return unix_seconds == 0 ? cell_text(NULL) : cell_time(unix_seconds);
+}
+
+struct cell
 cell_bool(bool yes)
 {
 	return (struct cell){ .type = CELL_BOOL, .num = yes };

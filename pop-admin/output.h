@@ -33,6 +33,7 @@ struct cell cell_count(uint64_t n);
 struct cell cell_size(uint64_t octets);         /* NUM_UNLIMITED: none */
 struct cell cell_age(uint64_t seconds);         /* NUM_UNLIMITED: never */
 struct cell cell_time(uint64_t unix_seconds);   /* 0 and NUM_UNLIMITED: never */
+struct cell cell_oldest(uint64_t unix_seconds); /* 0: there is nothing */
 struct cell cell_bool(bool yes);
 struct cell cell_percent(uint64_t n);           /* NUM_UNLIMITED: of nothing */
 struct cell cell_texts(const char *const *texts, size_t n);

@@ -240,6 +240,7 @@ def users(build):
                      "expire_retrieved_s": None, "last_login": None, "last_delivery": None})
         text = admin.text("user", "show", "joe@example.test")
         holds("address: Joe@Example.test\nenabled: yes\nquota: 1.00G\n" in text and
+              "messages: 0\noldest: -\n" in text and
               "last_login: never\n" in text, text)
         listed = admin.json("user", "list")
         same(listed[1], admin.json("user", "show", "joe@example.test"))
@@ -779,6 +780,7 @@ def status(build):
         empty = admin.json("status")
         same(list(empty), keys)
         holds(empty.pop("free") > 0, "no room at all")
+        holds("oldest: -\n" in admin.text("status"), "something is oldest where nothing is")
         same(empty, {"domains": 0, "mailboxes": 0, "messages": 0, "used": 0, "oldest": None, "live": 0,
                      "kept": 0, "dead": 0, "given_back": 0, "reserve": 3 << 20, "open_elsewhere": False})
         admin.add("joe@a.test", "ann@a.test")
