@@ -292,7 +292,7 @@ static enum spool_status
 check_meta(struct check *k)
 {
 	enum spool_status st;
-	uint64_t kept, newest;
+	uint64_t kept, newest, indexed = 0;
 
 	st = read_meta(k, "kept_blocks", &kept);
 	if (st == SPOOL_OK)
@@ -318,6 +318,10 @@ check_meta(struct check *k)
 			    " is not in the index: what is in it is in no mailbox",
 			    k->files.list[i].number);
 	}
+	for (size_t i = 0; i < k->nsegments; i++)
+		if (k->segments[i].state < 2 && k->segments[i].mark > 0)
+			indexed += k->segments[i].mark - 1;
+	files_add_dead(k->sp, indexed, &k->result->space);
 	return st;
 }
 

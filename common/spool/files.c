@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "record.h"
 #include "segment.h"
 #include "spool_internal.h"
 
@@ -88,4 +89,15 @@ files_find(const struct files *f, uint64_t number)
 	if (f->n == 0)
 		return NULL;
 	return bsearch(&key, f->list, f->n, sizeof(*f->list), compare_entries);
+}
+
+void
+files_add_dead(struct spool *sp, uint64_t blocks, struct survey_space *space)
+{
+	uint64_t known = space->live + space->kept + space->dead + space->given_back;
+	bool possible;
+
+	/* With holes it is the file system's own blocks that make given_back seem less. */
+	if (blocks * RECORD_BLOCK > known && survey_holes(sp, &possible) == SPOOL_OK && !possible)
+		space->dead += blocks * RECORD_BLOCK - known;
 }

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "spool/spool.h"
+#include "spool/survey.h"
 
 struct files_entry {
 	uint64_t number;
@@ -28,5 +29,10 @@ enum spool_status files_list(struct spool *, struct files *f_r);
 void files_release(struct files *);
 /* NULL when there is none with this number. */
 const struct files_entry *files_find(const struct files *, uint64_t number);
+
+/* Where no block can be given back from within a file, garbage is forgotten all the same, and lies
+ * there until its segment goes.  There, what of `blocks`, all of those that are indexed, is none of
+ * what *space tells is added to what is dead. */
+void files_add_dead(struct spool *, uint64_t blocks, struct survey_space *space);
 
 #endif

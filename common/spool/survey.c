@@ -18,7 +18,9 @@
 static const char sql_mailboxes[] =
     "SELECT (SELECT count(*) FROM domain), count(*), sum(messages), sum(used),"
     " (SELECT value FROM meta WHERE key = 'newest_segment'),"
-    " (SELECT sum(blocks) FROM garbage) FROM mailbox";
+    " (SELECT sum(blocks) FROM garbage),"
+    /* The first block of each is its header. */
+    " (SELECT sum(mark - 1) FROM segment WHERE state < 2) FROM mailbox";
 
 static const char sql_entries[] = "SELECT sum(iif(state = 0, blocks, 0)),"
 				  " sum(iif(state = 1, blocks, 0)),"
@@ -33,7 +35,7 @@ static const char sql_shared[] =
     " WHERE message IN (SELECT message FROM holders) GROUP BY message)";
 
 static enum spool_status
-read_mailboxes(struct index_conn *c, struct survey *s)
+read_mailboxes(struct index_conn *c, struct survey *s, uint64_t *indexed_r)
 {
 	sqlite3_stmt *stmt = account_query(c, sql_mailboxes, "");
 	enum spool_status st;
@@ -48,6 +50,7 @@ read_mailboxes(struct index_conn *c, struct survey *s)
 	s->used = account_u64(stmt, 3);
 	s->newest_segment_ms = account_u64(stmt, 4);
 	s->space.dead = account_u64(stmt, 5) * RECORD_BLOCK;
+	*indexed_r = account_u64(stmt, 6);
 	sqlite3_reset(stmt);
 	return st;
 }
@@ -99,12 +102,13 @@ survey_spool(struct spool *sp, struct survey *s)
 	struct index_conn *c;
 	struct files files;
 	enum spool_status st;
+	uint64_t indexed = 0;
 	int elsewhere;
 
 	*s = (struct survey){ 0 };
 	st = index_read_begin(sp, INDEX_MAIN, &c);
 	if (st == SPOOL_OK)
-		st = read_mailboxes(c, s);
+		st = read_mailboxes(c, s, &indexed);
 	if (st == SPOOL_OK)
 		st = read_entries(c, s);
 	index_read_end(sp, &c);
@@ -114,8 +118,10 @@ survey_spool(struct spool *sp, struct survey *s)
 	for (size_t i = 0; i < files.n; i++)
 		s->space.given_back += files.list[i].given_back;
 	files_release(&files);
-	if (st == SPOOL_OK)
-		st = read_disk(sp, s);
+	if (st != SPOOL_OK)
+		return st;
+	files_add_dead(sp, indexed, &s->space);
+	st = read_disk(sp, s);
 	if (st != SPOOL_OK)
 		return st;
 	elsewhere = lock_role_elsewhere(&sp->locks, LOCK_OPEN);

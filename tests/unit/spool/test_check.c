@@ -373,13 +373,33 @@ fallocate_fails(int fd, int mode, off_t offset, off_t len)
 START_TEST(no_holes)
 {
 	struct disk_ops disk = disk_real;
+	struct check_result r;
+	struct survey s;
 	bool possible = true;
+	uint64_t a;
 
 	disk.fallocate = fallocate_fails;
 	sp->disk = &disk;
 	punch_errno = EOPNOTSUPP;
 	ck_assert_int_eq(survey_holes(sp, &possible), SPOOL_OK);
 	ck_assert(!possible);
+
+	/* What is dead lies there until its segment goes, though it is garbage no more. */
+	keep(0);
+	a = deliver(1, 9000, 1, 2);
+	deliver(2, 5000, 3, 3);
+	remove_one(1, a, false);
+	remove_one(2, a, false);
+	ck_assert_int_eq(spool_upkeep(sp), SPOOL_OK);
+	ck_assert_int_eq(test_number(sp, "SELECT count(*) FROM garbage"), 0);
+	free(check(&r));
+	ck_assert_int_eq(survey_spool(sp, &s), SPOOL_OK);
+	ck_assert_uint_eq(s.space.live, 2 * 4096);
+	ck_assert_uint_eq(s.space.dead, 3 * 4096);
+	ck_assert_uint_eq(s.space.given_back, 0);
+	ck_assert_uint_eq(r.space.dead, s.space.dead);
+	ck_assert_uint_eq(r.space.live, s.space.live);
+
 	punch_errno = EIO;
 	ck_assert_int_eq(survey_holes(sp, &possible), SPOOL_IO);
 	sp->disk = &disk_real;
