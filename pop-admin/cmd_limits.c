@@ -7,12 +7,24 @@
 #include "command.h"
 #include "prompt.h"
 
+/* A quota may be set below what is there; whoever does so by mistake is told. */
+static void
+say_quota(struct admin *a, const char *who, const struct address *address, uint64_t quota)
+{
+	struct account_user user;
+	char text[NUM_TEXT_MAX];
+
+	admin_say(a, "%s has the quota %s", who, num_format_size(text, quota));
+	if (account_user_find(a->spool, address, &user) == SPOOL_OK && user.used > user.quota)
+		admin_say(a, "it holds %s: nothing goes because of that, but no more comes in",
+		    num_format_size_short(text, user.used));
+}
+
 int
 cmd_user_quota(struct admin *a, char **operands, size_t n)
 {
 	struct address address;
 	uint64_t quota;
-	char text[NUM_TEXT_MAX];
 	int code = admin_address(operands[0], false, &address);
 
 	(void)n;
@@ -21,7 +33,7 @@ cmd_user_quota(struct admin *a, char **operands, size_t n)
 	if (code == EX_OK)
 		code = admin_result(account_user_set_quota(a->spool, &address, quota), operands[0]);
 	if (code == EX_OK)
-		admin_say(a, "%s has the quota %s", operands[0], num_format_size(text, quota));
+		say_quota(a, operands[0], &address, quota);
 	return code;
 }
 

@@ -371,6 +371,9 @@ def quotas_and_ages(build):
         holds("1K" in admin.text("user", "quota", "joe@a.test", "1K"), "not told")
         same((user()["quota"], user()["share"]), (1024, user()["used"] * 100 // 1024))
         holds("share: %d%%\n" % user()["share"] in admin.text("user", "show", "joe@a.test"), "share")
+        same(admin.text("user", "quota", "joe@a.test", "1"), "joe@a.test has the quota 1\nit holds %d: "
+             "nothing goes because of that, but no more comes in\n" % user()["used"])
+        same(admin.text("user", "quota", "joe@a.test", "1K").count("\n"), 1)
         admin.text("user", "quota", "joe@a.test", "none")
         same((user()["quota"], user()["share"]), (None, None))
         holds("share: -\n" in admin.text("user", "show", "joe@a.test"), "share of nothing")
