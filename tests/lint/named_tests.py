@@ -11,8 +11,8 @@ The document has tables whose last column is headed `test`:
 
 The column names one or more tests in backticks, `PATH` or `PATH::NAME`.  NAME is a test function
 (START_TEST, tcase, def) or the name of a row, as it stands between quotes in the file.  `-` is for
-what the column before says is `not` done.  A row without a test is an error, and so is a document
-without rows.
+what the column before says is `not` done.  A row without a test is an error, and so is a rule that
+has two rows, which may say two things, and a document without rows.
 """
 
 import os
@@ -49,6 +49,7 @@ def main():
     found = rows = 0
     in_table = False
     before = []
+    seen = {}
     with open(DOCUMENT, encoding="utf-8") as f:
         for number, line in enumerate(f, 1):
             if not line.startswith("|"):
@@ -69,6 +70,9 @@ def main():
             elif not named:
                 problems.append("no test is named: %s" % row[-1])
             problems += [p for p in map(exists, named) if p]
+            first = seen.setdefault(tuple(row[:2]), number)
+            if first != number:
+                problems.append("the rule of line %d again" % first)
             for text in problems:
                 print("%s:%d: %s" % (DOCUMENT, number, text))
                 found += 1
