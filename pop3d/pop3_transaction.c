@@ -156,12 +156,15 @@ static enum pop3_reply
 begin_update(struct pop3_session *s)
 {
 	pop3_note_sent(s);
-	if (!update_is_due(s))
-		return goodbye(s);
 	if (s->link->peer_gone && s->blind && maildrop_has_leaving(s->maildrop)) {
 		s->end = "not removed";
 		return POP3_DROP;
 	}
+	/* What left for the socket may not have arrived. */
+	if (s->link->peer_gone)
+		maildrop_spare_retrieved(s->maildrop);
+	if (!update_is_due(s))
+		return goodbye(s);
 	return pop3_session_work(s, s->pop3d->disk_jobs, work_update, updated);
 }
 

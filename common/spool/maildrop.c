@@ -344,6 +344,13 @@ maildrop_note_retrieved(struct maildrop *md, size_t i)
 		md->fresh++;
 }
 
+void
+maildrop_spare_retrieved(struct maildrop *md)
+{
+	md->spares = true;
+	md->at_quit = 0;
+}
+
 bool
 maildrop_has_leaving(const struct maildrop *md)
 {

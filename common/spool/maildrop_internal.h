@@ -52,7 +52,8 @@ struct maildrop {
 
 	size_t marked;
 	uint64_t marked_octets;
-	size_t at_quit;                 /* RETRIEVED and AT_QUIT */
+	size_t at_quit;                 /* RETRIEVED and AT_QUIT; 0 once `spares` */
+	bool spares;                    /* none of these goes */
 	size_t fresh;                   /* RETRIEVED, and neither KNOWN nor AT_QUIT */
 	size_t removed;                 /* by the last update */
 };

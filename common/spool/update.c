@@ -87,8 +87,11 @@ update_item(struct update *u, const struct maildrop_item *it)
 	}
 	if ((it->octets & MAILDROP_RETRIEVED) == 0)
 		return SPOOL_OK;
-	if ((it->octets & MAILDROP_AT_QUIT) != 0)
+	if ((it->octets & MAILDROP_AT_QUIT) != 0) {
+		if (u->md->spares)
+			return SPOOL_OK;
 		st = goes_at_quit(u, it, &goes);
+	}
 	if (goes)
 		leave(&u->at_quit, it);
 	else if (st == SPOOL_OK)

@@ -60,6 +60,9 @@ uint64_t maildrop_live_octets(const struct maildrop *);
 void maildrop_note_retrieved(struct maildrop *, size_t i);
 /* Some message is marked, or was retrieved and may not stay behind (RFC 2449 6.7, EXPIRE 0). */
 bool maildrop_has_leaving(const struct maildrop *);
+/* It will never be known whether what was retrieved has arrived: what may not stay behind stays all
+ * the same, as if it had not been retrieved.  What is marked goes. */
+void maildrop_spare_retrieved(struct maildrop *);
 /* Some message was retrieved for the first time, and may stay. */
 bool maildrop_has_unnoted(const struct maildrop *);
 

@@ -452,6 +452,28 @@ START_TEST(quit_ahead_of_the_mail)
 }
 END_TEST
 
+/* Nor does what has left for the socket, when nobody is there any more to acknowledge it; what the
+ * client itself has marked goes. */
+START_TEST(gone_before_it_was_acknowledged)
+{
+	struct drive d;
+
+	keep("0");
+	for (int marked = 0; marked < 2; marked++) {
+		drive_login(&d, &site);
+		drive_say(&d, marked ? "RETR 1\r\nRETR 2\r\nDELE 2\r\n" : "RETR 1\r\n");
+		d.holding = true;
+		drive_say(&d, "QUIT\r\n");
+		ck_assert_int_eq(d.want, SESSION_ACKED);
+		d.link.peer_gone = true;
+		drive_input(&d);
+		drive_free(&d, SESSION_END_PEER);
+		ck_assert_uint_eq(site_count(&site, JOE), marked ? 2 : 3);
+		ck_assert_int_eq(noted(), 0);
+	}
+}
+END_TEST
+
 /* ... and of what may stay each is noted that was sent whole, with marks or without. */
 START_TEST(quit_ahead_of_mail_that_may_stay)
 {
@@ -609,6 +631,7 @@ main(void)
 	tcase_add_test(tc, nothing_stays_behind_quit);
 	tcase_add_test(tc, everything_stays_without_quit);
 	tcase_add_test(tc, quit_ahead_of_the_mail);
+	tcase_add_test(tc, gone_before_it_was_acknowledged);
 	tcase_add_test(tc, quit_ahead_of_mail_that_may_stay);
 	tcase_add_loop_test(tc, expire_says, 0, sizeof(expires) / sizeof(expires[0]));
 	tcase_add_test(tc, expire_of_what_lies_there);
