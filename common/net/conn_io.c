@@ -224,7 +224,7 @@ conn_send(struct conn *c, size_t budget, size_t *len_r)
  * whoever changes the file changes what is sent.  SIOCOUTQ tells what is unsent or
  * unacknowledged.  What TLS sends was copied; and to a peer on this machine everything is
  * copied, because there the acknowledged pages themselves lie in the peer's socket until
- * it reads them.
+ * it reads them.  Copies are waited for where the session wants to know that they arrived.
  */
 bool
 conn_acked(struct conn *c)
@@ -232,7 +232,7 @@ conn_acked(struct conn *c)
 	struct pollfd state = { .fd = c->watch.fd };
 	int left = 0;
 
-	if (c->tls != NULL || c->same_host)
+	if ((c->tls != NULL || c->same_host) && !c->link.copies_too)
 		return true;
 	if (ioctl(c->watch.fd, SIOCOUTQ, &left) == -1 || left == 0)
 		return true;

@@ -33,7 +33,8 @@ enum session_want {
 	SESSION_WAIT,           /* nothing, until session_link.wake has been called */
 	SESSION_ACKED,          /* to be called again when the files that were sent may
 				   change: the peer's TCP has acknowledged every octet, or
-				   a copy of each is on its way, or the peer is gone */
+				   (without `copies_too`) a copy of each is on its way, or
+				   the peer is gone */
 	SESSION_START_TLS,      /* what is written sent, then a handshake; input that came
 				   before it is thrown away (RFC 3207 6, RFC 2595 4) */
 	SESSION_CLOSE,          /* what is written sent, then the connection closed in good
@@ -60,6 +61,8 @@ struct session_link {
 	bool tls_available;             /* a certificate is loaded: TLS may be offered */
 	bool peer_gone;                 /* nothing more reaches the peer; set during WAIT or
 					   ACKED alone, since otherwise the session ends */
+	bool copies_too;                /* the session's: ACKED is until all is acknowledged,
+					   though nothing of a file is in the way any more */
 	char tls_version[12];           /* "TLSv1.3"; "" without TLS */
 	char tls_cipher[48];
 	char id[16];                    /* the session's name in the log */

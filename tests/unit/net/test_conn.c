@@ -302,7 +302,8 @@ END_TEST
 
 /* --- acknowledged ---------------------------------------------------------- */
 
-/* What the peer's TCP has is what it read and what it could read. */
+/* What the peer's TCP has is what it read and what it could read.  Copies are waited for when that
+ * is asked for. */
 START_TEST(acked_waits_for_the_peer)
 {
 	char buf[4096];
@@ -310,8 +311,9 @@ START_TEST(acked_waits_for_the_peer)
 	ssize_t n;
 	int waiting;
 
-	toy_connect(TOY_REMOTE, 8192, NULL, false);
+	toy_connect((enum toy_wire)_i, 8192, NULL, false);
 	toy_hear("hello\r\n");
+	toy.link->copies_too = _i != TOY_REMOTE;
 	toy_say("FILE 300000\r\nACKED done\r\n");
 	(void)toy_run(50);
 	while (toy.doing == TOY_ACKED) {
@@ -400,7 +402,7 @@ main(void)
 	tcase_add_test(tc, left_over_input_shrinks);
 	tcase_add_loop_test(tc, while_it_waits_nothing_is_given, 0, WIRES);
 	tcase_add_test(tc, a_wake_out_of_season_is_nothing);
-	tcase_add_test(tc, acked_waits_for_the_peer);
+	tcase_add_loop_test(tc, acked_waits_for_the_peer, TOY_UNIX, TOY_LOCAL + 1);
 	tcase_add_loop_test(tc, acked_means_that_files_may_change, 0, WIRES);
 	tcase_add_test(tc, each_session_has_its_name);
 	suite_add_tcase(suite, tc);
