@@ -23,6 +23,8 @@ CREATE INDEX entry_expires ON entry (mailbox, expires_day)
 CREATE INDEX entry_retrieved_expires ON entry (mailbox, retrieved_expires_day)
 	WHERE state = 0 AND retrieved_expires_day IS NOT NULL;
 CREATE INDEX entry_kept ON entry (removed_s) WHERE state = 1;
+-- UIDs that are no ids: whether other mail has one, asked for each message that is brought back.
+CREATE INDEX entry_uid ON entry (uid) WHERE uid IS NOT NULL;
 -- Blocks of all entries with state 1.
 INSERT INTO meta VALUES ('kept_blocks', 0);
 

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/num.h"
+#include "common/spool/index_internal.h"
 #include "common/spool/remove.h"
 #include "spool/history.h"
 
@@ -303,6 +304,34 @@ START_TEST(uid_of_another)
 }
 END_TEST
 
+/* Under the writer's lock a mailbox is not searched for each message that comes back to it. */
+START_TEST(no_mailbox_is_searched_for_a_uid)
+{
+	unsigned found = 0;
+	struct index_conn *c;
+
+	remove_as(1, deliver(0, 1, 1), REMOVE_POP3);
+	ck_assert_int_eq(restore(1, NULL, true, 1), SPOOL_OK);
+	ck_assert_int_eq(index_write_begin(sp, INDEX_MAIN, "test", &c), SPOOL_OK);
+	for (size_t i = 0; i < c->nstmts; i++) {
+		char sql[1000];
+		sqlite3_stmt *stmt;
+
+		if (strstr(c->stmts[i].sql, "uid = ?2") == NULL)
+			continue;
+		snprintf(sql, sizeof(sql), "EXPLAIN QUERY PLAN %s", c->stmts[i].sql);
+		ck_assert_int_eq(sqlite3_prepare_v2(index_db(c), sql, -1, &stmt, NULL), SQLITE_OK);
+		ck_assert_int_eq(sqlite3_step(stmt), SQLITE_ROW);
+		ck_assert_ptr_nonnull(strstr((const char *)sqlite3_column_text(stmt, 3),
+		    "INDEX entry_uid (uid=?"));
+		sqlite3_finalize(stmt);
+		found++;
+	}
+	index_write_abandon(sp, &c);
+	ck_assert_uint_eq(found, 1);
+}
+END_TEST
+
 START_TEST(quota_holds)
 {
 	uint64_t a = deliver(0, 1, 1), b = deliver(1, 1, 1);
@@ -481,6 +510,7 @@ main(void)
 	tcase_add_test(tc, one_and_all);
 	tcase_add_test(tc, new_uids);
 	tcase_add_test(tc, uid_of_another);
+	tcase_add_test(tc, no_mailbox_is_searched_for_a_uid);
 	tcase_add_test(tc, quota_holds);
 	tcase_add_test(tc, ages);
 	tcase_add_test(tc, needs_the_lock);
