@@ -1,9 +1,9 @@
 /*
  * ballast - giving blocks up, and taking them again.
  *
- * The file's size says how much it holds.  Any process may cut it, the janitor alone (whose
- * byte is held) makes it grow; two that cut it at once give up more than needed, which does no
- * harm.
+ * Any process may cut the file, the janitor alone (whose byte is held) fills it.  Two that cut
+ * it at once give up more than needed, and the later one may make it longer again, by a hole:
+ * so its blocks say how much it holds, its size does not, and it is filled from its beginning.
  */
 #include "ballast.h"
 
@@ -23,6 +23,8 @@
 /* About what a removal's transaction takes of the log: for itself, for each entry. */
 #define COST (UINT64_C(256) << 10)
 #define COST_ENTRY 1024u
+/* stat(2) counts room in these. */
+#define STAT_BLOCK 512
 
 /* Octets that we could write; with the file system's size. */
 static bool
@@ -43,11 +45,14 @@ static uint64_t
 held(struct spool *sp)
 {
 	struct stat file;
+	uint64_t taken;
 
-	return fstatat(sp->dir_fd, BALLAST_FILE, &file, AT_SYMLINK_NOFOLLOW) == 0 &&
-	               S_ISREG(file.st_mode)
-	           ? (uint64_t)file.st_size
-	           : 0;
+	if (fstatat(sp->dir_fd, BALLAST_FILE, &file, AT_SYMLINK_NOFOLLOW) != 0 ||
+	    !S_ISREG(file.st_mode))
+		return 0;
+	/* More than its size where the file system counts blocks of its own among them. */
+	taken = (uint64_t)file.st_blocks * STAT_BLOCK;
+	return taken < (uint64_t)file.st_size ? taken : (uint64_t)file.st_size;
 }
 
 static uint64_t
@@ -122,10 +127,10 @@ open_file(struct spool *sp)
 }
 
 static int
-grow(struct spool *sp, uint64_t has, uint64_t octets)
+fill_to(struct spool *sp, uint64_t octets)
 {
 	int fd = open_file(sp);
-	int rc = fd < 0 ? -1 : disk_allocate(sp->disk, fd, has, octets);
+	int rc = fd < 0 ? -1 : disk_allocate(sp->disk, fd, 0, octets);
 	int saved = errno;
 
 	if (fd >= 0)
@@ -145,7 +150,7 @@ ballast_fill(struct spool *sp)
 		return;
 	if (octets > room - 2 * COST)
 		octets = (room - 2 * COST) / PIECE * PIECE;
-	if (grow(sp, held(sp), octets) == 0) {
+	if (fill_to(sp, held(sp) + octets) == 0) {
 		spool_space_changed(sp);
 		log_event(LOG_LEVEL_INFO, "ballast_taken", log_text("path", sp->dir),
 		    log_num("octets", octets));

@@ -448,6 +448,30 @@ START_TEST(all_of_it_is_needed)
 }
 END_TEST
 
+/* Who measured before somebody else gave all of it up cuts it to a length that it has no more. */
+START_TEST(two_cut_it_at_once)
+{
+	char path[300];
+	struct stat st;
+
+	if (!possible)
+		return;
+	sp = open_as(SPOOL_SMTPD, 0);
+	wait_for_ballast();
+	snprintf(path, sizeof(path), "%s/ballast", spool_test_dir);
+	ck_assert_int_eq(truncate(path, 0), 0);
+	ck_assert_int_eq(truncate(path, BALLAST - 65536), 0);
+	ck_assert_uint_eq(ballast_missing(sp), BALLAST);
+	ck_assert(!ballast_helps(sp, SPOOL_NO_SPACE));
+	ballast_fill(sp);
+	ck_assert_int_eq(stat(path, &st), 0);
+	ck_assert_uint_eq((uint64_t)st.st_size, BALLAST);
+	ck_assert_uint_ge((uint64_t)st.st_blocks * 512, BALLAST);
+	ck_assert_uint_eq(ballast_missing(sp), 0);
+	spool_close(&sp);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -465,6 +489,7 @@ main(void)
 	tcase_add_test(tc, mail_does_not_take_its_room);
 	tcase_add_test(tc, a_commit_without_room);
 	tcase_add_test(tc, all_of_it_is_needed);
+	tcase_add_test(tc, two_cut_it_at_once);
 	suite_add_tcase(s, tc);
 	runner = srunner_create(s);
 	srunner_run_all(runner, CK_NORMAL);
