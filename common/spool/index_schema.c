@@ -3,6 +3,9 @@
  *
  * The steps are the files in schema/, built in.  PRAGMA user_version counts those that
  * were taken; a step and its count are one transaction.
+ *
+ * No step is taken while another process has the spool open: it must be an older program, for
+ * ours take all steps before they are ready, and would go on by rules that hold no more.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -13,6 +16,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "index_internal.h"
+#include "lock.h"
 #include "schema_steps.h"
 
 static const struct {
@@ -41,6 +45,16 @@ read_number(struct index_conn *c, const char *sql, int *n_r)
 	return st;
 }
 
+/* A program that knows fewer steps has the spool open, or is about to. */
+static bool
+older_has_it(struct index_conn *c)
+{
+	struct spool *sp = c->store->spool;
+
+	return sp != NULL && (lock_role_elsewhere(&sp->locks, LOCK_OPEN) != 0 ||
+				 lock_role_elsewhere(&sp->locks, LOCK_RECOVERY) != 0);
+}
+
 /* One step, unless somebody else has taken it meanwhile. */
 static enum spool_status
 take_step(struct index_conn *c, int step)
@@ -54,6 +68,8 @@ take_step(struct index_conn *c, int step)
 	if (st != SPOOL_OK)
 		return st;
 	st = read_number(c, "PRAGMA user_version", &version);
+	if (st == SPOOL_OK && version == step && older_has_it(c))
+		st = SPOOL_BUSY;
 	if (st == SPOOL_OK && version == step) {
 		snprintf(count, sizeof(count), "PRAGMA user_version = %d", step + 1);
 		rc = sqlite3_exec(c->db, sql, NULL, NULL, NULL);
@@ -142,7 +158,8 @@ make_file(const struct disk_ops *ops, int spool_fd, enum index_db which, int *di
 	return close(fd);
 }
 
-/* On disk when it returns: in the database itself, so that an empty log is no loss. */
+/* On disk when it returns: in the database itself, so that an empty log is no loss.  An older one is
+ * brought up to date by who opens it. */
 static enum spool_status
 fill(struct index_conn *c)
 {
@@ -153,7 +170,8 @@ fill(struct index_conn *c)
 	st = rc == SQLITE_OK ? read_number(c, "PRAGMA user_version", &version)
 	                     : index_failed(c, "journal_mode", rc);
 	if (st == SPOOL_OK && version < databases[c->store->which].nsteps) {
-		st = take_steps(c, version);
+		if (version == 0)
+			st = take_steps(c, version);
 		rc = st != SPOOL_OK ? SQLITE_OK
 		                    : sqlite3_wal_checkpoint_v2(
 					  c->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
@@ -209,7 +227,13 @@ check_version(struct index_store *s, struct strbuf *err)
 		strbuf_addf(err, "%s: was never filled: run pop-admin init", s->path);
 		return SPOOL_NO_SPOOL;
 	}
-	return take_steps(s->writer, version);
+	st = take_steps(s->writer, version);
+	if (st == SPOOL_BUSY)
+		strbuf_addf(err,
+		    "%s: has to be brought up to date, and an older Restante has the spool open: "
+		    "end it first",
+		    s->path);
+	return st;
 }
 
 enum spool_status

@@ -4,9 +4,11 @@
  */
 #include "delivery_test.h"
 
+#include <fcntl.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
 
+#include "common/spool/lock.h"
 #include "common/spool/spool_internal.h"
 
 #define COUNT(array) ((int)(sizeof(array) / sizeof((array)[0])))
@@ -113,6 +115,59 @@ START_TEST(versions_that_are_not_ours)
 }
 END_TEST
 
+/* As the first version made it. */
+static const char first_version[] =
+    "DROP INDEX mailbox_retention;"
+    "ALTER TABLE mailbox DROP COLUMN retention_days;"
+    "ALTER TABLE mailbox DROP COLUMN removals;"
+    "DROP INDEX entry_expires; DROP INDEX entry_retrieved_expires;"
+    "DROP INDEX entry_kept; DROP INDEX entry_uid;"
+    "ALTER TABLE entry DROP COLUMN keep_retrieved_s;"
+    "ALTER TABLE entry DROP COLUMN retrieved_expires_day;"
+    "ALTER TABLE entry DROP COLUMN removed_s;"
+    "DROP TABLE removal;"
+    "DELETE FROM meta WHERE key = 'kept_blocks';"
+    "PRAGMA user_version = 1";
+
+/* Rows: which byte an older program holds that has the spool open, or is about to. */
+START_TEST(an_older_one_is_brought_up_to_date)
+{
+	const struct spool_options options = { .dir = spool_test_dir, .role = SPOOL_SMTPD };
+	static const enum lock_role roles[] = { LOCK_OPEN, LOCK_RECOVERY };
+	struct spool *sp = spool_test_open(SPOOL_SMTPD);
+	struct strbuf err;
+	struct locks older;
+	int dir;
+
+	test_mailboxes(sp, 2);
+	ck_assert_int_eq(test_deliver(sp, 1, 5000, 1, 2, NULL), SPOOL_OK);
+	test_sql(sp, first_version);
+	spool_close(&sp);
+
+	dir = open(spool_test_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	ck_assert_int_eq(locks_open(&older, &disk_real, dir), 0);
+	ck_assert_int_eq(lock_role_try(&older, roles[_i], _i == 0), 0);
+	strbuf_init(&err, 1024);
+	ck_assert_int_eq(spool_open(&options, &sp, &err), SPOOL_BUSY);
+	ck_assert_msg(strstr(err.buf, "end it first") != NULL, "%s", err.buf);
+	/* init changes nothing of it either. */
+	strbuf_clear(&err);
+	ck_assert_int_eq(spool_create(spool_test_dir, &err), SPOOL_OK);
+	ck_assert_int_eq(spool_open(&options, &sp, &err), SPOOL_BUSY);
+	strbuf_release(&err);
+	locks_close(&older);
+	close(dir);
+
+	sp = spool_test_open(SPOOL_SMTPD);
+	ck_assert_int_eq(test_number(sp, "PRAGMA user_version"), 2);
+	ck_assert_int_eq(test_deliver(sp, 2, 5000, 1, 2, NULL), SPOOL_OK);
+	ck_assert_uint_eq(test_copies(sp, 1, 1), 1);
+	ck_assert_uint_eq(test_copies(sp, 2, 2), 1);
+	test_invariants(sp);
+	spool_close(&sp);
+}
+END_TEST
+
 START_TEST(no_folder_is_no_spool)
 {
 	struct spool_options options = { .dir = "/nowhere/at/all", .role = SPOOL_ADMIN };
@@ -138,6 +193,7 @@ main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_loop_test(tc, network_file_systems_are_refused, 0, COUNT(types));
 	tcase_add_loop_test(tc, versions_that_are_not_ours, 0, COUNT(versions));
+	tcase_add_loop_test(tc, an_older_one_is_brought_up_to_date, 0, 2);
 	tcase_add_test(tc, no_folder_is_no_spool);
 	suite_add_tcase(suite, tc);
 	runner = srunner_create(suite);
