@@ -8,11 +8,14 @@
  *     when its name is gone from the folder, on disk.  Without the mark recovery would take
  *     the file for one that the index has not seen, and bring all its deleted mail back.
  *  3. A round is one process's at a time (the janitor's byte) and one thread's in it.
+ *  4. What cannot be done holds nothing else up: one file that cannot be opened keeps neither
+ *     other segments nor mail past its age, and the log does not grow because of it.
  */
 #include "janitor.h"
 
 #include <errno.h>
 #include <stdatomic.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "ballast.h"
@@ -36,8 +39,16 @@ struct batch {
 	size_t n;
 };
 
+/* What failed first is what is told. */
 static enum spool_status
-read_garbage(struct spool *sp, struct batch *b)
+first_of(enum spool_status st, enum spool_status next)
+{
+	return st == SPOOL_OK ? next : st;
+}
+
+/* The next that lies behind `after`. */
+static enum spool_status
+read_garbage(struct spool *sp, uint64_t after, struct batch *b)
 {
 	enum spool_status st;
 	struct index_conn *c;
@@ -48,8 +59,10 @@ read_garbage(struct spool *sp, struct batch *b)
 	st = index_read_begin(sp, INDEX_MAIN, &c);
 	if (st != SPOOL_OK)
 		return st;
-	stmt = index_stmt(c, "SELECT message, blocks FROM garbage ORDER BY message LIMIT ?1");
+	stmt = index_stmt(c, "SELECT message, blocks FROM garbage WHERE message > ?2"
+			     " ORDER BY message LIMIT ?1");
 	sqlite3_bind_int64(stmt, 1, BATCH);
+	sqlite3_bind_int64(stmt, 2, (sqlite3_int64)after);
 	while ((st = index_step(c, stmt, &row)) == SPOOL_OK && row) {
 		b->list[b->n].message = (uint64_t)sqlite3_column_int64(stmt, 0);
 		b->list[b->n++].blocks = (uint64_t)sqlite3_column_int64(stmt, 1);
@@ -86,13 +99,16 @@ punch_segment(struct spool *sp, const struct garbage *list, size_t n, size_t *n_
 	uint64_t number = message_segment(list[0].message);
 	enum spool_status st = SPOOL_OK;
 	char name[SEGMENT_NAME_MAX];
-	size_t i = 0, run;
+	size_t i, run;
 	int fd;
 
+	for (i = 1; i < n && message_segment(list[i].message) == number;)
+		i++;
+	*n_r = n = i;
 	fd = disk_open(sp->disk, sp->segments_fd, segment_name(name, number), false);
 	if (fd < 0 && errno != ENOENT)
 		return spool_failed("segment_open_failed", name, errno);
-	for (; st == SPOOL_OK && i < n && message_segment(list[i].message) == number; i += run) {
+	for (i = 0; st == SPOOL_OK && i < n; i += run) {
 		for (run = 1; i + run < n && list[i + run].message == list[i + run - 1].message +
 									  list[i + run - 1].blocks;)
 			run++;
@@ -102,7 +118,25 @@ punch_segment(struct spool *sp, const struct garbage *list, size_t n, size_t *n_
 	/* A segment that is gone has given all back. */
 	if (fd >= 0)
 		close(fd);
-	*n_r = i;
+	return st;
+}
+
+/* What was given back stays in the list, the rest leaves it. */
+static enum spool_status
+punch_batch(struct spool *sp, struct batch *b)
+{
+	enum spool_status st = SPOOL_OK, punched;
+	size_t kept = 0, n;
+
+	for (size_t i = 0; i < b->n; i += n) {
+		punched = punch_segment(sp, b->list + i, b->n - i, &n);
+		st = first_of(st, punched);
+		if (punched != SPOOL_OK)
+			continue;
+		memmove(b->list + kept, b->list + i, n * sizeof(*b->list));
+		kept += n;
+	}
+	b->n = kept;
 	return st;
 }
 
@@ -132,25 +166,27 @@ static enum spool_status
 collect_garbage(struct spool *sp)
 {
 	struct batch b;
-	enum spool_status st;
-	size_t n = 0;
+	enum spool_status st, left = SPOOL_OK;
+	uint64_t after = 0;
+	bool more;
 
 	do {
-		st = read_garbage(sp, &b);
+		st = read_garbage(sp, after, &b);
 		if (st != SPOOL_OK || b.n == 0)
-			return st;
+			break;
+		more = b.n == BATCH;
+		after = b.list[b.n - 1].message;
 		st = index_sync(sp);
-		for (size_t i = 0; st == SPOOL_OK && i < b.n; i += n)
-			st = punch_segment(sp, b.list + i, b.n - i, &n);
 		if (st != SPOOL_OK)
-			return st;
+			break;
+		left = first_of(left, punch_batch(sp, &b));
 		/* What was punched may have been all that a full disk has free. */
 		ballast_prepare(sp, 0);
 		do
 			st = forget_garbage(sp, &b);
 		while (ballast_helps(sp, st));
-	} while (st == SPOOL_OK && b.n == BATCH);
-	return st;
+	} while (st == SPOOL_OK && more);
+	return first_of(st, left);
 }
 
 struct segments {
@@ -158,8 +194,9 @@ struct segments {
 	size_t n;
 };
 
+/* The next whose number is above `after`. */
 static enum spool_status
-read_segments(struct spool *sp, const char *sql, struct segments *s)
+read_segments(struct spool *sp, const char *sql, uint64_t after, struct segments *s)
 {
 	enum spool_status st;
 	struct index_conn *c;
@@ -172,6 +209,7 @@ read_segments(struct spool *sp, const char *sql, struct segments *s)
 		return st;
 	stmt = index_stmt(c, sql);
 	sqlite3_bind_int64(stmt, 1, BATCH);
+	sqlite3_bind_int64(stmt, 2, (sqlite3_int64)after);
 	while ((st = index_step(c, stmt, &row)) == SPOOL_OK && row)
 		s->list[s->n++] = (uint64_t)sqlite3_column_int64(stmt, 0);
 	index_read_end(sp, &c);
@@ -220,40 +258,81 @@ remove_file(struct spool *sp, uint64_t number)
 	return st;
 }
 
+/* Those in which nothing lives.  Nothing is added to a closed segment, so what is read here as
+ * empty stays so. */
 static enum spool_status
-remove_dead_segments(struct spool *sp)
+mark_dead_segments(struct spool *sp)
 {
-	/* Nothing is added to a closed segment, so what is read here as empty stays so. */
 	static const char *const mark[] = {
 		"UPDATE segment SET state = 2 WHERE number = ?1 AND state = 1 AND live = 0",
 		"DELETE FROM garbage WHERE message >= ?1 << 21 AND message < (?1 + 1) << 21",
 	};
-	static const char *const forget[] = {
-		"DELETE FROM segment WHERE number = ?1 AND state = 2",
-	};
 	struct segments s;
 	enum spool_status st;
 
-	st = read_segments(
-	    sp, "SELECT number FROM segment WHERE live = 0 AND state = 1 LIMIT ?1", &s);
-	if (st == SPOOL_OK && s.n > 0)
-		st = write_segments(sp, &s, mark, 2);
-	/* Also those that somebody marked who did not come to the end. */
-	if (st == SPOOL_OK)
-		st = read_segments(
-		    sp, "SELECT number FROM segment WHERE state <> 1 AND state = 2 LIMIT ?1", &s);
-	if (st != SPOOL_OK || s.n == 0)
-		return st;
-	ballast_prepare(sp, 0);
-	/* The marks on disk, ours and those that another process made and left. */
-	st = index_sync(sp);
-	for (size_t i = 0; st == SPOOL_OK && i < s.n; i++)
-		st = remove_file(sp, s.list[i]);
-	if (st == SPOOL_OK && disk_sync(sp->disk, sp->segments_fd) != 0)
-		st = spool_failed("segment_remove_failed", "segments", errno);
-	if (st == SPOOL_OK)
-		st = write_segments(sp, &s, forget, 1);
+	do {
+		st = read_segments(sp,
+		    "SELECT number FROM segment WHERE live = 0 AND state = 1 AND number > ?2"
+		    " ORDER BY number LIMIT ?1",
+		    0, &s);
+		if (st == SPOOL_OK && s.n > 0)
+			st = write_segments(sp, &s, mark, 2);
+	} while (st == SPOOL_OK && s.n == BATCH);
 	return st;
+}
+
+/* Those whose file is gone stay in the list. */
+static enum spool_status
+remove_files(struct spool *sp, struct segments *s)
+{
+	enum spool_status st = SPOOL_OK, removed;
+	size_t kept = 0;
+
+	for (size_t i = 0; i < s->n; i++) {
+		removed = remove_file(sp, s->list[i]);
+		st = first_of(st, removed);
+		if (removed == SPOOL_OK)
+			s->list[kept++] = s->list[i];
+	}
+	s->n = kept;
+	return st;
+}
+
+static enum spool_status
+remove_dead_segments(struct spool *sp)
+{
+	static const char *const forget[] = {
+		"DELETE FROM segment WHERE number = ?1 AND state = 2",
+	};
+	enum spool_status st = mark_dead_segments(sp), left = SPOOL_OK;
+	uint64_t after = 0;
+	struct segments s;
+	bool more;
+
+	while (st == SPOOL_OK) {
+		/* Also those that somebody marked who did not come to the end. */
+		st = read_segments(sp,
+		    "SELECT number FROM segment WHERE state <> 1 AND state = 2 AND number > ?2"
+		    " ORDER BY number LIMIT ?1",
+		    after, &s);
+		if (st != SPOOL_OK || s.n == 0)
+			break;
+		more = s.n == BATCH;
+		after = s.list[s.n - 1];
+		ballast_prepare(sp, 0);
+		/* The marks on disk, ours and those that another process made and left. */
+		st = index_sync(sp);
+		if (st != SPOOL_OK)
+			break;
+		left = first_of(left, remove_files(sp, &s));
+		if (disk_sync(sp->disk, sp->segments_fd) != 0)
+			st = spool_failed("segment_remove_failed", "segments", errno);
+		if (st == SPOOL_OK)
+			st = write_segments(sp, &s, forget, 1);
+		if (!more)
+			break;
+	}
+	return first_of(st, left);
 }
 
 /* Everything that is dead gives its room back. */
@@ -265,8 +344,7 @@ reclaim(struct spool *sp)
 	do
 		st = remove_dead_segments(sp);
 	while (ballast_helps(sp, st));
-	if (st == SPOOL_OK)
-		st = collect_garbage(sp);
+	st = first_of(st, collect_garbage(sp));
 	sp->reclaimed_ms = clock_mono_ms();
 	return st;
 }
@@ -290,8 +368,9 @@ between_batches(struct spool *sp)
 {
 	enum spool_status st = checkpoint(sp, false);
 
+	/* What cannot be given back is told at the end of the round. */
 	if (st == SPOOL_OK && clock_mono_ms() - sp->reclaimed_ms >= RECLAIM_MS)
-		st = reclaim(sp);
+		(void)reclaim(sp);
 	return st;
 }
 
@@ -302,14 +381,16 @@ expire(struct spool *sp, struct janitor_task *task)
 	enum spool_status st = SPOOL_OK;
 
 	task->busy = 0;
+	task->expired = false;
 	if (!task->expire)
 		return st;
 	st = expire_run(sp, &run);
 	task->busy = run.result.busy;
+	task->expired = st == SPOOL_OK;
 	return st;
 }
 
-/* With the janitor's byte. */
+/* With the janitor's byte.  Each part has its turn, whatever became of those before it. */
 static enum spool_status
 work(struct spool *sp, struct janitor_task *task)
 {
@@ -319,19 +400,17 @@ work(struct spool *sp, struct janitor_task *task)
 		do
 			st = index_mend(sp);
 		while (ballast_helps(sp, st));
+	if (st != SPOOL_OK)
+		return st;
 	/* First, and again at the end: on a full disk the rest may need it. */
-	if (st == SPOOL_OK)
-		st = reclaim(sp);
-	if (st == SPOOL_OK)
-		st = expire(sp, task);
-	if (st == SPOOL_OK)
-		st = kept_purge(sp);
-	if (st == SPOOL_OK)
-		st = reclaim(sp);
+	(void)reclaim(sp);
+	st = expire(sp, task);
+	st = first_of(st, kept_purge(sp));
+	st = first_of(st, reclaim(sp));
 	/* pop-admin comes and goes. */
-	if (st == SPOOL_OK && sp->role != SPOOL_ADMIN)
+	if (sp->role != SPOOL_ADMIN)
 		ballast_fill(sp);
-	return st == SPOOL_OK ? checkpoint(sp, task->checkpoint) : st;
+	return first_of(st, checkpoint(sp, task->checkpoint));
 }
 
 static enum spool_status

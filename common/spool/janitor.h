@@ -31,7 +31,8 @@ void keeper_wake(struct spool *);
 struct janitor_task {
 	bool checkpoint;                /* also when the log is short */
 	bool expire;                    /* mail past its age goes */
-	uint64_t busy;                  /* afterwards: maildrops that were left for later */
+	bool expired;                   /* afterwards: it went, whatever became of the rest */
+	uint64_t busy;                  /* maildrops that were left for later */
 };
 
 /* One round, in this thread: SPOOL_BUSY when somebody else is at it. */

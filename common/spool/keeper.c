@@ -172,7 +172,7 @@ keeper_round(struct spool *sp, struct keeper *k)
 
 	k->woken = false;
 	st = janitor_round(sp, &task);
-	if (st == SPOOL_OK && task.expire) {
+	if (task.expired) {
 		k->expired = true;
 		k->expired_ms = began_ms;
 		k->left = task.busy > 0;

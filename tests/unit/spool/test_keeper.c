@@ -303,6 +303,70 @@ END_TEST
 
 static const struct spool_policy hourly = { .expire_every_s = HOUR_S };
 
+/* One file that cannot be touched keeps nothing else from its turn. */
+START_TEST(a_file_in_the_way_is_alone)
+{
+	struct janitor_task task = { .expire = true };
+	struct spool *sp = open_with(SPOOL_ADMIN, no_policy);
+	char path[300], dead[64];
+	int64_t first, second;
+
+	clock_set(1, TODAY * DAY_MS);
+	test_mailboxes(sp, 2);
+	/* Two large ones have segments of their own, the third does not. */
+	ck_assert_int_eq(test_deliver(sp, 0, 300000, 1, 1, NULL), SPOOL_OK);
+	ck_assert_int_eq(test_deliver(sp, 1, 300000, 1, 1, NULL), SPOOL_OK);
+	ck_assert_int_eq(test_deliver(sp, 2, 500, 2, 2, NULL), SPOOL_OK);
+	first = test_number(sp, "SELECT min(message) >> 21 FROM entry WHERE mailbox = 1");
+	second = test_number(sp, "SELECT max(message) >> 21 FROM entry WHERE mailbox = 1");
+	test_sql(sp, "UPDATE entry SET expires_day = 100 WHERE mailbox = 2");
+	snprintf(path, sizeof(path), "%s/segments/%lld", spool_test_dir, (long long)first);
+	ck_assert_int_eq(unlink(path), 0);
+	ck_assert_int_eq(mkdir(path, 0700), 0);
+	remove_all(sp, 1);
+
+	ck_assert_int_eq(janitor_round(sp, &task), SPOOL_IO);
+	ck_assert(task.expired);
+	snprintf(dead, sizeof(dead), "SELECT count(*) FROM segment WHERE number = %lld",
+	    (long long)second);
+	ck_assert_int_eq(test_number(sp, dead), 0);
+	ck_assert_int_eq(test_number(sp, "SELECT count(*) FROM segment WHERE state = 2"), 1);
+	ck_assert_int_eq(test_number(sp, "SELECT count(*) FROM entry"), 0);
+	ck_assert_int_eq(test_number(sp, "SELECT count(*) FROM garbage"), 0);
+	ck_assert_int_eq(rmdir(path), 0);
+	ck_assert_int_eq(janitor_round(sp, &task), SPOOL_OK);
+	ck_assert_int_eq(test_number(sp, "SELECT count(*) FROM segment WHERE state = 2"), 0);
+	spool_close(&sp);
+	clock_set(0, 0);
+}
+END_TEST
+
+/* The same for records whose segment cannot be opened, and for more of either than is dealt with at
+ * once. */
+START_TEST(a_round_comes_to_the_end)
+{
+	struct janitor_task task = { 0 };
+	struct spool *sp = open_with(SPOOL_ADMIN, no_policy);
+	char path[300];
+
+	/* Their files are gone already; of those with a live message one is a folder. */
+	test_sql(sp, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2500)"
+	    " INSERT INTO segment SELECT i, 1, 1, 0 FROM n");
+	test_sql(sp, "INSERT INTO segment VALUES (5000, 1, 1, 1), (5001, 1, 1, 1)");
+	test_sql(sp, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2500)"
+	    " INSERT INTO garbage SELECT (5000 << 21) + i * 2, 1 FROM n"
+	    " UNION ALL SELECT (5001 << 21) + i * 2, 1 FROM n");
+	snprintf(path, sizeof(path), "%s/segments/5000", spool_test_dir);
+	ck_assert_int_eq(mkdir(path, 0700), 0);
+	ck_assert_int_eq(janitor_round(sp, &task), SPOOL_IO);
+	ck_assert_int_eq(test_number(sp, "SELECT count(*) FROM segment"), 2);
+	ck_assert_int_eq(test_number(sp, "SELECT count(*) FROM garbage"), 2500);
+	ck_assert_int_eq(test_number(sp, "SELECT max(message) >> 21 FROM garbage"), 5000);
+	ck_assert_int_eq(rmdir(path), 0);
+	spool_close(&sp);
+}
+END_TEST
+
 START_TEST(expires_at_the_start)
 {
 	struct spool *sp = open_with(SPOOL_ADMIN, no_policy);
@@ -487,6 +551,8 @@ main(void)
 	tcase_add_test(tc, a_long_path);
 	tcase_add_test(tc, no_folder_to_listen_in);
 	tcase_add_test(tc, dead_segments_go_soon);
+	tcase_add_test(tc, a_file_in_the_way_is_alone);
+	tcase_add_test(tc, a_round_comes_to_the_end);
 	tcase_add_loop_test(tc, expires_at_the_start, 0, 2);
 	tcase_add_test(tc, expires_by_its_schedule);
 	tcase_add_test(tc, comes_back_for_open_maildrops);
