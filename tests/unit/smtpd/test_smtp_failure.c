@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 
 #include "drive.h"
+#include "common/spool/room_internal.h"
 
 #define HI "EHLO client.example\r\n"
 #define FROM "MAIL FROM:<a@b.example>\r\n"
@@ -123,6 +124,7 @@ START_TEST(commit_fails)
 
 	ck_assert_msg(strcmp(got, want) == 0, "%s: got %s, want %s", r->name, got, want);
 	mend();
+	ck_assert_uint_eq(room_claimed(site.spool, 1), 0);
 	ck_assert_uint_eq(site_count(&site, "joe@example.test"), 1);
 	if (!drive_closed(&d)) {
 		ck_assert_str_eq(say(&d, "DATA\r\n"), "503/5.5.1");

@@ -389,6 +389,48 @@ START_TEST(one_address)
 }
 END_TEST
 
+/* Rows: what is said once a message of which 100 octets are here has room, and whether it has after
+ * that.  In the end it has none in any case. */
+static const struct ending {
+	const char *says;
+	bool keeps;
+} endings[] = {
+	{ "NOOP\r\n", true },
+	{ "MAIL FROM:<x@y.example>\r\n", true },
+	{ "BDAT 0\r\n", true },
+	{ "BDAT 10\r\n{5}", true },
+	{ "BDAT 0 LAST\r\n", false },
+	{ "RSET\r\n", false },
+	{ HI, false },
+	{ "QUIT\r\n", true },
+	{ "BDAT 10 FIRST\r\n{10}", false },
+	{ "BDAT 70000\r\n{100}", false },
+	{ "BDAT 99999999999\r\n", true },
+	{ "STARTTLS\r\n", false },
+};
+
+START_TEST(each_end_gives_room_back)
+{
+	const struct ending *e = &endings[_i];
+	struct drive d;
+
+	set_room("joe", 60000, 60000);
+	begin(&d, false);
+	d.link.tls_available = true;
+	say(&d, HI MAIL " SIZE=10000\r\n" JOE "BDAT 100\r\n{100}");
+	ck_assert_uint_eq(room_claimed(site.spool, 1), 12560);
+	say(&d, e->says);
+	ck_assert_msg((room_claimed(site.spool, 1) > 0) == e->keeps, "%s", e->says);
+	if (d.want == SESSION_START_TLS) {
+		d.link.tls = true;
+		smtp_session_ops.tls_started(d.session);
+		ck_assert_uint_eq(room_claimed(site.spool, 1), 0);
+	}
+	drive_close(&d, SESSION_END_PEER);
+	ck_assert_uint_eq(room_claimed(site.spool, 1), 0);
+}
+END_TEST
+
 /* While a COMMIT takes its time, what may be counted twice refuses nobody, with SIZE or without, the
  * second recipient neither. */
 START_TEST(unsure_refuses_nobody)
@@ -513,6 +555,8 @@ main(void)
 	tcase_add_test(t, gone_at_bdat);
 	tcase_add_test(t, gone_at_data_of_lmtp);
 	tcase_add_test(t, stalled);
+	tcase_add_loop_test(
+	    t, each_end_gives_room_back, 0, sizeof(endings) / sizeof(endings[0]));
 	tcase_add_test(t, one_address);
 	tcase_add_test(t, unsure_refuses_nobody);
 	tcase_add_test(t, disk_full_at_the_end);
