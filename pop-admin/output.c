@@ -15,6 +15,7 @@
 #include "base/mem.h"
 #include "base/num.h"
 #include "base/strbuf.h"
+#include "base/utf8.h"
 
 struct output {
 	enum output_shape shape;
@@ -88,33 +89,17 @@ cell_rows(const struct output *rows)
 	return (struct cell){ .type = CELL_ROWS, .rows = rows };
 }
 
-/* The length of the well-formed UTF-8 sequence at `s` (RFC 3629 4), or 0. */
-static size_t
-utf8_length(const unsigned char *s)
-{
-	size_t len = s[0] < 0x80 ? 1 : s[0] < 0xc2 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : 4;
-
-	if (s[0] > 0xf4)
-		return 0;
-	for (size_t i = 1; i < len; i++)
-		if ((s[i] & 0xc0) != 0x80)
-			return 0;
-	if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) ||
-	    (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f))
-		return 0;
-	return len;
-}
-
 /* RFC 8259 7.  An octet that is no UTF-8 becomes the character of the same number, so
  * that the text is valid and nothing disappears. */
 static void
 add_json_text(struct strbuf *out, const char *text)
 {
-	const unsigned char *s = (const unsigned char *)text;
+	size_t left = strlen(text);
 
 	strbuf_addch(out, '"');
-	while (*s != '\0') {
-		size_t len = utf8_length(s);
+	while (left > 0) {
+		const unsigned char *s = (const unsigned char *)text;
+		size_t len = utf8_first(text, left);
 
 		if (*s == '"' || *s == '\\')
 			strbuf_addf(out, "\\%c", *s);
@@ -122,7 +107,8 @@ add_json_text(struct strbuf *out, const char *text)
 			strbuf_addf(out, "\\u%04x", *s);
 		else
 			strbuf_add(out, s, len);
-		s += len == 0 ? 1 : len;
+		text += len == 0 ? 1 : len;
+		left -= len == 0 ? 1 : len;
 	}
 	strbuf_addch(out, '"');
 }

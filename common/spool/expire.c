@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "account_internal.h"
+#include "age.h"
 #include "ballast.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -25,7 +26,6 @@
 #include "spool_internal.h"
 
 #define BATCH 500
-#define DAY_MS 86400000u
 
 #define DUE                                                                                        \
 	" (EXISTS (SELECT 1 FROM entry WHERE mailbox = m.id AND state = 0"                         \
@@ -309,7 +309,7 @@ expire_run(struct spool *sp, struct expire_run *run)
 		return SPOOL_NO_MEMORY;
 	w->spool = sp;
 	w->run = run;
-	w->today = clock_wall_ms() / DAY_MS;
+	w->today = clock_wall_ms() / 1000 / AGE_DAY_S;
 	if (run->mailbox != 0) {
 		st = this_mailbox(w, &due);
 		if (st == SPOOL_OK && due)

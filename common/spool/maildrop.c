@@ -13,14 +13,14 @@
 #include <string.h>
 
 #include "account_internal.h"
+#include "age.h"
 #include "base/mem.h"
 #include "base/num.h"
 #include "base/strbuf.h"
 #include "maildrop_internal.h"
 #include "spool_internal.h"
 
-#define DAY_S 86400
-#define DAY_MS 86400000
+#define DAY_MS (AGE_DAY_S * UINT64_C(1000))
 /* All foreign UIDs of a maildrop. */
 #define TEXTS_MAX (UINT32_MAX / 2)
 
@@ -125,7 +125,7 @@ read_ages(struct maildrop *md, sqlite3_stmt *stmt, uint64_t received_ms)
 
 		if (keep_s == 0)
 			bits |= MAILDROP_AT_QUIT;
-		lower_retention(md, keep_s / DAY_S);
+		lower_retention(md, keep_s / AGE_DAY_S);
 	}
 	if (sqlite3_column_type(stmt, 6) != SQLITE_NULL) {
 		int64_t received_day = (int64_t)(received_ms / DAY_MS);

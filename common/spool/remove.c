@@ -14,6 +14,7 @@
 #include "remove.h"
 
 #include "base/clock.h"
+#include "entry.h"
 #include "record.h"
 #include "spool_internal.h"
 
@@ -70,7 +71,6 @@ static enum spool_status
 make_garbage(struct removal *r, uint64_t message, uint64_t blocks)
 {
 	enum spool_status st = SPOOL_OK;
-	sqlite3_stmt *stmt;
 
 	if (message_segment(message) != r->segment)
 		st = flush_segment(r);
@@ -78,10 +78,7 @@ make_garbage(struct removal *r, uint64_t message, uint64_t blocks)
 		return st;
 	r->segment = message_segment(message);
 	r->dead++;
-	stmt = index_stmt(r->c, "INSERT INTO garbage VALUES (?1, ?2)");
-	sqlite3_bind_int64(stmt, 1, (sqlite3_int64)message);
-	sqlite3_bind_int64(stmt, 2, (sqlite3_int64)blocks);
-	return index_run(r->c, stmt);
+	return entry_add_garbage(r->c, message, blocks);
 }
 
 /* One entry fewer holds the message; *last_r when it was the only one. */

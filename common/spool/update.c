@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "account_internal.h"
+#include "age.h"
 #include "ballast.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -18,13 +19,12 @@
 #include "remove.h"
 #include "spool_internal.h"
 
-/* The day is the first one that begins when the limit is over, in terms that cannot overflow.  What
- * goes at QUIT is not noted: it goes, or nothing is to be known of it. */
+/* What goes at QUIT is not noted: it goes, or nothing is to be known of it. */
 static const char sql_note[] =
-    "UPDATE entry SET retrieved_s = ?3, retrieved_expires_day = keep_retrieved_s / 86400"
-    " + (?3 + keep_retrieved_s % 86400 + 86399) / 86400"
-    " WHERE mailbox = ?1 AND message = ?2 AND state = 0 AND retrieved_s IS NULL"
-    " AND keep_retrieved_s IS NOT 0";
+    "UPDATE entry SET retrieved_s = ?3, retrieved_expires_day = " AGE_DAY_SQL(
+	"?3", "keep_retrieved_s") " WHERE mailbox = ?1 AND message = ?2 AND state = 0 AND "
+                                  "retrieved_s IS NULL"
+				  " AND keep_retrieved_s IS NOT 0";
 
 static const char sql_at_quit[] =
     "SELECT keep_retrieved_s IS 0 FROM entry WHERE mailbox = ?1 AND message = ?2 AND state = 0";
