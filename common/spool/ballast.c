@@ -3,7 +3,7 @@
  *
  * Any process may cut the file, the janitor alone (whose byte is held) fills it.  Two that cut
  * it at once give up more than needed, and the later one may make it longer again, by a hole:
- * so its blocks say how much it holds, its size does not, and it is filled from its beginning.
+ * so its blocks say how much it holds, and not its size.
  */
 #include "ballast.h"
 
@@ -126,13 +126,22 @@ open_file(struct spool *sp)
 	return fd < 0 && errno == ENOENT ? disk_open(sp->disk, sp->dir_fd, BALLAST_FILE, true) : fd;
 }
 
+/* Takes `octets` more than the `has` that it holds; one with a hole in it is begun anew. */
 static int
-fill_to(struct spool *sp, uint64_t octets)
+grow(struct spool *sp, uint64_t has, uint64_t octets)
 {
 	int fd = open_file(sp);
-	int rc = fd < 0 ? -1 : disk_allocate(sp->disk, fd, 0, octets);
-	int saved = errno;
+	struct stat file;
+	int saved, rc = fd < 0 ? -1 : fstat(fd, &file);
 
+	if (rc == 0 && (uint64_t)file.st_size != has) {
+		rc = disk_truncate(sp->disk, fd, 0);
+		octets += has;
+		has = 0;
+	}
+	if (rc == 0)
+		rc = disk_allocate(sp->disk, fd, has, octets);
+	saved = errno;
 	if (fd >= 0)
 		close(fd);
 	errno = saved;
@@ -150,7 +159,7 @@ ballast_fill(struct spool *sp)
 		return;
 	if (octets > room - 2 * COST)
 		octets = (room - 2 * COST) / PIECE * PIECE;
-	if (fill_to(sp, held(sp) + octets) == 0) {
+	if (grow(sp, held(sp), octets) == 0) {
 		spool_space_changed(sp);
 		log_event(LOG_LEVEL_INFO, "ballast_taken", log_text("path", sp->dir),
 		    log_num("octets", octets));
