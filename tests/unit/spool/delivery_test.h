@@ -241,7 +241,7 @@ test_count(struct spool *sp, uint64_t mailbox, unsigned *count, unsigned max)
 
 	memset(count, 0, max * sizeof(*count));
 	ck_assert_int_eq(index_read_begin(sp, INDEX_MAIN, &c), SPOOL_OK);
-	stmt = index_stmt(c, "SELECT message FROM entry WHERE mailbox = ?1");
+	stmt = index_stmt(c, "SELECT message FROM entry WHERE mailbox = ?1 AND state = 0");
 	sqlite3_bind_int64(stmt, 1, (sqlite3_int64)mailbox);
 	while (index_step(c, stmt, &row) == SPOOL_OK && row) {
 		unsigned number =

@@ -11,6 +11,7 @@
 
 #include "common/spool/delivery_internal.h"
 #include "fault_test.h"
+#include "spool/history.h"
 #include "spool/maildrop.h"
 
 #define ROUNDS 5
@@ -36,6 +37,8 @@ static struct told {
 } *told;
 
 static uint32_t random_state;
+/* Deleted mail is kept, and of it what takes so many octets. */
+static uint64_t keep_max;
 
 static uint32_t
 random_below(uint32_t n)
@@ -60,6 +63,8 @@ open_on(const struct disk_ops *disk)
 	const struct spool_options options = {
 		.dir = spool_test_dir,
 		.role = SPOOL_ADMIN,
+		.policy = { .keep_deleted_s = keep_max > 0 ? 1000 : 0,
+			.keep_deleted_max = keep_max },
 		.segment_max = 40000,
 	};
 	struct strbuf err;
@@ -178,6 +183,28 @@ check_told(struct spool *sp)
 		for (unsigned i = 0; i < MESSAGES; i++)
 			check_message(mailbox, i, count[i]);
 	}
+}
+
+/* What is kept comes back whole: what was told to be gone, or may be, and each once. */
+static void
+check_kept(struct spool *sp)
+{
+	unsigned before[MESSAGES + 1], after[MESSAGES + 1];
+	struct history_restored r;
+
+	for (unsigned mailbox = 1; keep_max > 0 && mailbox <= MAILBOXES; mailbox++) {
+		test_count(sp, mailbox, before, MESSAGES + 1);
+		ck_assert_int_eq(history_restore(sp, mailbox, NULL, 0, false, &r), SPOOL_OK);
+		test_count(sp, mailbox, after, MESSAGES + 1);
+		for (unsigned i = 0; i < MESSAGES; i++) {
+			ck_assert_uint_le(after[i], 1);
+			ck_assert_uint_ge(after[i], before[i]);
+			ck_assert(after[i] == before[i] || told->removal[mailbox][i] != NOT_ASKED);
+			r.messages -= after[i] - before[i];
+		}
+		ck_assert_uint_eq(r.messages, 0);
+	}
+	test_invariants(sp);
 }
 
 /* --- the end -------------------------------------------------------------- */
@@ -332,6 +359,7 @@ finish(void)
 	ck_assert_int_eq(spool_upkeep(sp), SPOOL_OK);
 	check_told(sp);
 	ck_assert_uint_eq(test_copies(sp, 1, AFTERWARDS), 1);
+	check_kept(sp);
 	spool_close(&sp);
 	spool_test_remove();
 }
@@ -356,6 +384,8 @@ START_TEST(power_fails_twice)
 
 	for (unsigned i = 0; i < RUNS; i++) {
 		random_state = (uint32_t)_i * RUNS + i;
+		/* All of it, or some, or none. */
+		keep_max = i % 4 < 2 ? 0 : i % 4 == 2 ? 1 << 30 : 300000;
 		begin();
 		run_child(play, i % 2 == 0 ? 1 + (long)random_below((uint32_t)calls)
 					   : -1 - (long)random_below(DATA_SYNCS));
