@@ -23,7 +23,7 @@
 static const char sql_note[] =
     "UPDATE entry SET retrieved_s = ?3, retrieved_expires_day = " AGE_DAY_SQL(
 	"?3", "keep_retrieved_s") " WHERE mailbox = ?1 AND message = ?2 AND state = 0 AND "
-                                  "retrieved_s IS NULL"
+				  "retrieved_s IS NULL"
 				  " AND keep_retrieved_s IS NOT 0";
 
 static const char sql_at_quit[] =
