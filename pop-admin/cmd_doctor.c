@@ -209,7 +209,7 @@ static const struct {
 	{ "certificate", look_at_certificate,
 	    "name certificate and key in [tls], readable by the account of the daemons" },
 	{ "clock", look_at_clock,
-	    "set the clock: mail is dated by it, and goes by its age too late" },
+	    "set the clock: by it mail that is there goes too late, and what comes now too early" },
 };
 
 static int
