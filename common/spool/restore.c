@@ -67,11 +67,12 @@ struct restore {
 	uint64_t mailbox;
 	uint64_t *messages; /* owned */
 	size_t n, cap;
+	bool all; /* none was named */
 	bool new_uid;
 	uint64_t now_s;
 	uint64_t quota, used, removals;
 	char address[ACCOUNT_ADDRESS_MAX];
-	uint64_t octets, blocks; /* brought back so far */
+	uint64_t back, octets, blocks; /* brought back so far */
 };
 
 static enum spool_status
@@ -231,11 +232,12 @@ restore_one(struct restore *r, uint64_t message)
 	bool row;
 
 	st = index_step(r->c, stmt, &row);
-	/* The janitor ended it meanwhile. */
+	/* The janitor ended it meanwhile: whoever wants all gets what there is. */
 	if (st == SPOOL_OK && !row)
-		st = SPOOL_NO_MESSAGE;
+		return r->all ? SPOOL_OK : SPOOL_NO_MESSAGE;
 	if (st != SPOOL_OK)
 		return st;
+	r->back++;
 	r->octets += account_u64(stmt, 0);
 	r->blocks += account_u64(stmt, 1);
 	if (sqlite3_column_type(stmt, 2) != SQLITE_NULL)
@@ -261,7 +263,7 @@ restore_all(struct restore *r)
 	    (r->used > r->quota || r->octets > r->quota - r->used))
 		st = SPOOL_OVER_QUOTA;
 	if (st == SPOOL_OK)
-		st = account_run(r->c, sql_sums, "uuu", r->mailbox, r->octets, (uint64_t)r->n);
+		st = account_run(r->c, sql_sums, "uuu", r->mailbox, r->octets, r->back);
 	if (st == SPOOL_OK)
 		st = account_run(r->c, sql_kept_blocks, "u", r->blocks);
 	return st;
@@ -279,7 +281,7 @@ restore_locked(struct spool *spool, struct restore *r)
 	st = account_end(spool, &r->c, st);
 	if (st == SPOOL_OK)
 		log_event(LOG_LEVEL_INFO, "restored", log_text("user", r->address),
-		    log_num("messages", r->n), log_num("octets", r->octets));
+		    log_num("messages", r->back), log_num("octets", r->octets));
 	return st;
 }
 
@@ -287,7 +289,7 @@ enum spool_status
 history_restore(struct spool *spool, uint64_t mailbox, const char *const *uids, size_t n,
     bool new_uid, struct history_restored *result)
 {
-	struct restore r = { .mailbox = mailbox, .new_uid = new_uid };
+	struct restore r = { .mailbox = mailbox, .all = n == 0, .new_uid = new_uid };
 	struct lock_maildrop *lock;
 	enum spool_status st;
 
@@ -300,7 +302,7 @@ history_restore(struct spool *spool, uint64_t mailbox, const char *const *uids, 
 	if (st == SPOOL_OK && r.n > 0)
 		st = restore_locked(spool, &r);
 	if (st == SPOOL_OK || st == SPOOL_OVER_QUOTA) {
-		result->messages = r.n;
+		result->messages = r.back;
 		result->octets = r.octets;
 	}
 	lock_maildrop_release(&spool->locks, &lock);

@@ -385,6 +385,28 @@ START_TEST(expires_at_the_start)
 }
 END_TEST
 
+/* Two daemons may for a while have read two policies: smtpd's ends what is kept. */
+START_TEST(kept_mail_is_smtpds)
+{
+	struct spool *sp = open_with(SPOOL_ADMIN, no_policy);
+
+	test_mailboxes(sp, 1);
+	deliver(sp, 1, "NULL");
+	test_sql(sp, "UPDATE entry SET state = 1, removed_s = 1;"
+		     "UPDATE mailbox SET used = 0, messages = 0;"
+		     "UPDATE meta SET value = (SELECT sum(blocks) FROM entry)"
+		     " WHERE key = 'kept_blocks'");
+	spool_close(&sp);
+	sp = open_with(SPOOL_POP3D, hourly);
+	janitor_wake(sp);
+	stays(sp, ENTRIES, 1);
+	spool_close(&sp);
+	sp = open_with(SPOOL_SMTPD, hourly);
+	becomes(sp, ENTRIES, 0);
+	spool_close(&sp);
+}
+END_TEST
+
 /* Every hour and not before; a changed policy at once. */
 START_TEST(expires_by_its_schedule)
 {
@@ -554,6 +576,7 @@ main(void)
 	tcase_add_test(tc, a_file_in_the_way_is_alone);
 	tcase_add_test(tc, a_round_comes_to_the_end);
 	tcase_add_loop_test(tc, expires_at_the_start, 0, 2);
+	tcase_add_test(tc, kept_mail_is_smtpds);
 	tcase_add_test(tc, expires_by_its_schedule);
 	tcase_add_test(tc, comes_back_for_open_maildrops);
 	tcase_add_test(tc, kept_for_its_time);
