@@ -107,6 +107,7 @@ delivery_header_len(const struct delivery *d)
 		struct record_recipient to = {
 			.address = d->env->recipients[i].address,
 			.written = d->env->recipients[i].written,
+			.uid = d->env->recipients[i].uid,
 		};
 		len += record_recipient_len(&to);
 	}
@@ -326,5 +327,6 @@ delivery_abandon(struct delivery **dp)
 		return;
 	delivery_drop_octets(d);
 	envelope_free(&d->env);
+	free(d->uid);
 	mem_free(dp);
 }

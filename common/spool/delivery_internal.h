@@ -29,6 +29,8 @@ struct delivery {
 	uint32_t crc;                   /* of these */
 	uint8_t last[2];                /* of these */
 	uint64_t octets;                /* unstuffed; delivery_commit() says it */
+	uint64_t received_ms;           /* an import's; 0: when it is settled */
+	char *uid;                      /* owned: an import's; NULL for mail that has none */
 
 	delivery_done_fn *done;
 	void *done_arg;

@@ -13,9 +13,9 @@ count_in(
 	enum spool_status st;
 	sqlite3_stmt *stmt;
 
-	stmt = index_stmt(c,
-	    "UPDATE mailbox SET used = used + ?2, messages = messages + 1, last_delivery_s = ?3"
-	    " WHERE id = ?1");
+	stmt =
+	    index_stmt(c, "UPDATE mailbox SET used = used + ?2, messages = messages + 1,"
+			  " last_delivery_s = max(coalesce(last_delivery_s, 0), ?3) WHERE id = ?1");
 	sqlite3_bind_int64(stmt, 1, (sqlite3_int64)mailbox);
 	sqlite3_bind_int64(stmt, 2, (sqlite3_int64)octets);
 	sqlite3_bind_int64(stmt, 3, (sqlite3_int64)(r->received_ms / 1000));

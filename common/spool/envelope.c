@@ -84,6 +84,7 @@ add_recipient(
 
 	r->mailbox = target->mailbox;
 	r->outcome = SPOOL_OK;
+	r->uid = NULL;
 	r->address = mem_dup(target->address, strlen(target->address));
 	r->written = mem_dup(written, strlen(written));
 	if (r->address == NULL || r->written == NULL) {

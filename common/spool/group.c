@@ -40,10 +40,10 @@
 
 /* --- settling ------------------------------------------------------------- */
 
-/* Reads what the index knows of a recipient: whether he is there, his room, and his age limit into
- * `to`. */
+/* Reads what the index knows of a recipient: whether he is there, his room, and his age limit, from
+ * now on, into `to`. */
 static enum spool_status
-read_recipient(struct index_conn *c, const struct delivery *d, struct recipient *r,
+read_recipient(struct index_conn *c, const struct delivery *d, uint64_t now_ms, struct recipient *r,
     struct record_recipient *to, struct room_sum *sum)
 {
 	enum spool_status st;
@@ -59,11 +59,13 @@ read_recipient(struct index_conn *c, const struct delivery *d, struct recipient 
 		r->outcome = SPOOL_NO_MAILBOX;
 		return SPOOL_OK;
 	}
-	r->outcome = sqlite3_column_int(stmt, 0) != 0 ? SPOOL_OK : SPOOL_DISABLED;
+	/* A mailbox may well be filled before it is opened. */
+	r->outcome =
+	    sqlite3_column_int(stmt, 0) != 0 || d->received_ms != 0 ? SPOOL_OK : SPOOL_DISABLED;
 	to->expires_day = RECORD_NEVER;
 	if (sqlite3_column_type(stmt, 1) != SQLITE_NULL)
-		to->expires_day = age_day((d->place.record.received_ms + 999) / 1000,
-		    (uint64_t)sqlite3_column_int64(stmt, 1));
+		to->expires_day =
+		    age_day((now_ms + 999) / 1000, (uint64_t)sqlite3_column_int64(stmt, 1));
 	sum->used = (uint64_t)sqlite3_column_int64(stmt, 2);
 	sum->quota = NUM_UNLIMITED;
 	if (sqlite3_column_type(stmt, 3) != SQLITE_NULL)
@@ -73,7 +75,7 @@ read_recipient(struct index_conn *c, const struct delivery *d, struct recipient 
 	to->mailbox = r->mailbox;
 	to->address = r->address;
 	to->written = r->written;
-	to->uid = NULL;
+	to->uid = r->uid;
 	return SPOOL_OK;
 }
 
@@ -84,10 +86,11 @@ settle(struct index_conn *c, struct delivery *d, uint64_t now_ms)
 	enum spool_status st = SPOOL_OK;
 	size_t n = d->env->n;
 
-	d->place.record.received_ms = now_ms;
+	d->place.record.received_ms = d->received_ms != 0 ? d->received_ms : now_ms;
 	d->place.n = 0;
 	for (size_t i = 0; st == SPOOL_OK && i < n; i++)
-		st = read_recipient(c, d, &d->env->recipients[i], &list[i], &d->place.sums[i]);
+		st = read_recipient(
+		    c, d, now_ms, &d->env->recipients[i], &list[i], &d->place.sums[i]);
 	if (st != SPOOL_OK)
 		return st;
 	room_settle(d->spool, d->claim, d->env, d->place.sums);

@@ -33,6 +33,7 @@ struct recipient {
 	uint64_t mailbox;
 	char *address;                  /* owned: the mailbox's own */
 	char *written;                  /* owned: as the first RCPT that led here wrote it */
+	const char *uid;                /* that it had elsewhere, of an import's; NULL: the id */
 	enum spool_status outcome;      /* once committed */
 	bool kept;                      /* the committer's, while it settles */
 };
