@@ -64,6 +64,111 @@ START_TEST(names)
 }
 END_TEST
 
+/* clang-format off */
+static const struct {
+	const char *text;
+	int64_t want; /* -1: no date */
+} read_rows[] = {
+	{ "Tue, 24 Nov 2026 03:11:17 +0100", 1795486277 },
+	{ " Tue, 24 Nov 2026\r\n\t03:11:17 +0100 (CET)", 1795486277 },
+	{ "24 Nov 2026 02:11:17 GMT", 1795486277 },
+	{ "24 nov 2026 02:11:17", 1795486277 },
+	{ "Tue, 24 Nov 26 02:11:17 UT", 1795486277 },
+	{ "Tue (a (nested \\) one)), 24 Nov 2026 02:11:17 -0000", 1795486277 },
+	{ "Mon, 23 Nov 2026 21:11:17 EST", 1795486277 },
+	{ "Tue, 24 Nov 2026 02:11:17 NOWHERE", 1795486277 },
+	{ "Tue, 24 Nov 2026 02:11:17 A", 1795486277 },
+	{ "Tue, 24 November 2026 2:11:17 +0000", 1795486277 },
+	{ "Tuesday, 24 Nov 2026 02:11:17 +0000", 1795486277 },
+	{ "Thu, 1 Jan 1970 00:00 +0000", 0 },
+	{ "1 Jan 70 00:00", 0 },
+	{ "1 Jan 100 00:00", 946684800 },
+	{ "29 Feb 2024 00:00:00 +0000", 1709164800 },
+	{ "31 Dec 2016 23:59:60 +0000", 1483228800 },
+	{ "29 Feb 2023 00:00:00 +0000", -1 },
+	{ "31 Apr 2023 00:00:00 +0000", -1 },
+	{ "1 Jan 1970 00:00:00 +0100", -1 },
+	{ "1 Jan 1969 00:00:00 +0000", -1 },
+	{ "0 Jan 2026 00:00:00 +0000", -1 },
+	{ "1 Jan 2026 24:00:00 +0000", -1 },
+	{ "1 Jan 2026 00:60:00 +0000", -1 },
+	{ "1 Jan 2026 00 +0000", -1 },
+	{ "1 Jan 2026 00:00:00:00 +0000", -1 },
+	{ "1 Jan 2026", -1 },
+	{ "1 Foo 2026 00:00:00", -1 },
+	{ "-1 Jan 2026 00:00:00", -1 },
+	{ "", -1 }, { "(", -1 }, { "Tue,", -1 }, { "(()", -1 }, { "\\", -1 }, { "(\\", -1 },
+}, from_rows[] = {
+	{ "Tue Nov 24 02:11:17 2026", 1795486277 },
+	{ "Tue Nov 24 02:11:17 2026\r\n", 1795486277 },
+	{ "Tue Nov 24 03:11:17 +0100 2026", 1795486277 },
+	{ "Tue Nov 24 03:11:17 2026 +0100", 1795486277 },
+	{ "Mon Nov 23 21:11:17 EST 2026", 1795486277 },
+	{ "Mon Nov 23 21:11:17 2026 EST", 1795486277 },
+	{ "Tue Nov 24 02:11:17 2026 remote from uunet", 1795486277 },
+	{ "Tue Nov 24 02:11:17 26", 1795486277 },
+	{ "Thu Jan  1 00:00 1970", 0 },
+	{ "Tue Nov 24 02:11:17", -1 },
+	{ "Nov 24 02:11:17 2026", -1 },
+	{ "Tuesday Nov 24 02:11:17 2026", -1 },
+	{ "Tue 24 Nov 2026 02:11:17", -1 },
+	{ "Tue Nov 24 02:11:17 2026 and so on", -1 },
+	{ "Tue Nov 31 02:11:17 2026", -1 },
+	{ "here on, it is all mine", -1 },
+	{ "", -1 },
+};
+/* clang-format on */
+
+START_TEST(read_row)
+{
+	const char *text = read_rows[_i].text;
+	uint64_t seconds = 7;
+	/* Its own length, without a NUL, so that a sanitizer sees more. */
+	char *copy = malloc(strlen(text) + (strlen(text) == 0));
+
+	memcpy(copy, text, strlen(text));
+	ck_assert_msg(date_parse(copy, strlen(text), &seconds) == (read_rows[_i].want < 0 ? -1 : 0),
+	    "%s", text);
+	ck_assert_int_eq((int64_t)seconds, read_rows[_i].want < 0 ? 7 : read_rows[_i].want);
+	free(copy);
+}
+END_TEST
+
+START_TEST(read_from_row)
+{
+	const char *text = from_rows[_i].text;
+	uint64_t seconds = 7;
+	char *copy = malloc(strlen(text) + (strlen(text) == 0));
+
+	memcpy(copy, text, strlen(text));
+	ck_assert_msg(
+	    date_parse_from(copy, strlen(text), &seconds) == (from_rows[_i].want < 0 ? -1 : 0),
+	    "%s", text);
+	ck_assert_int_eq((int64_t)seconds, from_rows[_i].want < 0 ? 7 : from_rows[_i].want);
+	free(copy);
+}
+END_TEST
+
+/* What is written is read, in any zone. */
+START_TEST(round_trip)
+{
+	static const char *const zones[] = { "UTC0", "NST3:30", "LINT-14", "CET-1CEST,M3.5.0,M10.5.0/3" };
+	char text[DATE_MAX];
+	uint64_t seconds;
+
+	setenv("TZ", zones[_i], 1);
+	tzset();
+	for (uint64_t t = 86400; t < UINT64_C(250000000000); t += t / 3 + 12345) {
+		date_format(text, t);
+		ck_assert_int_eq(date_parse(text, strlen(text), &seconds), 0);
+		ck_assert_uint_eq(seconds, t);
+		date_format_from(text, t);
+		ck_assert_int_eq(date_parse_from(text, strlen(text), &seconds), 0);
+		ck_assert_uint_eq(seconds, t);
+	}
+}
+END_TEST
+
 int
 main(void)
 {
@@ -74,6 +179,9 @@ main(void)
 
 	tcase_add_loop_test(all, row, 0, sizeof(rows) / sizeof(rows[0]));
 	tcase_add_test(all, names);
+	tcase_add_loop_test(all, read_row, 0, sizeof(read_rows) / sizeof(read_rows[0]));
+	tcase_add_loop_test(all, read_from_row, 0, sizeof(from_rows) / sizeof(from_rows[0]));
+	tcase_add_loop_test(all, round_trip, 0, 4);
 	suite_add_tcase(suite, all);
 	srunner_run_all(runner, CK_NORMAL);
 	failed = srunner_ntests_failed(runner);
