@@ -75,8 +75,16 @@ const struct command commands[] = {
 	{ .noun = "reindex", .max = SOME },
 	{ .noun = "backup", .max = SOME },
 	{ .noun = "restore", .max = SOME },
-	{ .noun = "import", .max = SOME },
-	{ .noun = "export", .max = SOME },
+	{ "import", NULL, cmd_import, COMMAND_UIDL_FROM, 2, 2, "ADDRESS PATH [--uidl-from FILE]",
+	    "brings mail in from an mbox file, a Maildir or a folder of .eml, with its dates; what "
+	    "is "
+	    "there already is passed over, so it may be run again; --uidl-from keeps the UIDs of a "
+	    "list: Dovecot's, or lines \"UID FILE-OR-NUMBER\"" },
+	{ "export", NULL, cmd_export, 0, 2, 2, "ADDRESS PATH",
+	    "writes a mailbox out and changes nothing: into a Maildir where PATH is one or ends in "
+	    "/, "
+	    "as .eml files into any other folder, else into a new mbox file; the UIDs go to "
+	    "PATH.uidl" },
 	{ "status", NULL, cmd_status, 0, 0, 0, "",
 	    "tells what the spool holds, what takes its room, and what the disk has left" },
 	{ .noun = "who", .max = SOME },

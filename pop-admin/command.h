@@ -20,7 +20,7 @@ struct admin {
 	const char *config_file;
 	bool json, yes;
 	unsigned given;                 /* of enum command_flags, what the command line has */
-	const char *sort, *quota, *expire; /* their values; NULL without */
+	const char *sort, *quota, *expire, *uidl_from; /* their values; NULL without */
 	struct config *config;          /* owned */
 	struct spool *spool;            /* owned; NULL for `init` */
 };
@@ -35,6 +35,7 @@ enum command_flags {
 	COMMAND_DELETED = 32,
 	COMMAND_NEW_UID = 64,
 	COMMAND_DRY_RUN = 128,
+	COMMAND_UIDL_FROM = 256,
 	COMMAND_MAKES_SPOOL = 1024, /* runs without one */
 };
 
@@ -57,6 +58,9 @@ int cmd_expire(struct admin *, char **operands, size_t n);
 int cmd_check(struct admin *, char **operands, size_t n);
 int cmd_status(struct admin *, char **operands, size_t n);
 int cmd_doctor(struct admin *, char **operands, size_t n);
+
+int cmd_import(struct admin *, char **operands, size_t n);
+int cmd_export(struct admin *, char **operands, size_t n);
 
 int cmd_domain_add(struct admin *, char **operands, size_t n);
 int cmd_domain_remove(struct admin *, char **operands, size_t n);

@@ -35,6 +35,7 @@ static const struct option {
 	{ "--deleted", COMMAND_DELETED, NULL, 0 },
 	{ "--new-uid", COMMAND_NEW_UID, NULL, 0 },
 	{ "--dry-run", COMMAND_DRY_RUN, NULL, 0 },
+	{ "--uidl-from", COMMAND_UIDL_FROM, "a file", offsetof(struct admin, uidl_from) },
 };
 #define NSOME (sizeof(some) / sizeof(some[0]))
 
