@@ -40,6 +40,7 @@ struct reader {
 	uint64_t length; /* Content-Length; NUM_UNLIMITED: none */
 	uint64_t stop;   /* of the body by it, an offset; NUM_UNLIMITED */
 	bool raw;        /* nothing in that body is quoted */
+	bool counted;    /* the first message has a Content-Length: so has each, then */
 };
 
 /* --- octets --------------------------------------------------------------- */
@@ -129,7 +130,9 @@ parse_from(const char *p, size_t len, bool whole, bool loose, struct from_line *
 		return true;
 	}
 	f->time_s = 0;
-	f->sender = strcspn(p + FROM_LEN, " \t\r\n");
+	f->sender = 0;
+	while (FROM_LEN + f->sender < n && strchr(" \t\r", p[FROM_LEN + f->sender]) == NULL)
+		f->sender++;
 	return loose;
 }
 
@@ -270,16 +273,22 @@ begin_body(struct reader *r)
 	int rc;
 
 	r->header = false;
+	if (r->number == 1)
+		r->counted = r->length != NUM_UNLIMITED;
 	if (r->length == NUM_UNLIMITED || r->length > INT64_MAX - r->offset)
 		return 0;
 	rc = may_end(r, r->offset + r->length);
 	if (rc <= 0)
 		return rc < 0 ? SOURCE_READ_FAILED : 0;
-	r->stop = r->offset + r->length;
-	rc = has_from(r, r->offset, r->stop);
-	r->raw = rc == 1;
+	rc = has_from(r, r->offset, r->offset + r->length);
 	if (rc < 0)
 		return SOURCE_READ_FAILED;
+	/* Whoever sends a length that reaches to the end of a later message must not hide what
+	 * lies between. */
+	if (rc == 1 && !r->counted)
+		return 0;
+	r->raw = rc == 1;
+	r->stop = r->offset + r->length;
 	/* All of it is the body's, the empty line before it the header's. */
 	return emit_held(r);
 }
@@ -346,12 +355,9 @@ empty_line(struct reader *r, size_t len)
 static int
 counted_line(struct reader *r)
 {
-	int rc;
-
 	if (!r->raw)
 		unquote(r);
-	rc = pass_line(r);
-	return rc;
+	return pass_line(r);
 }
 
 /* Behind such a body: the empty line is the file's. */

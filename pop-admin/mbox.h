@@ -8,7 +8,8 @@
  *
  * Content-Length (mboxcl) is believed where the file ends behind so many octets of body, or the next
  * From_ line stands there; in such a body From_ lines begin nothing, and when one of them is
- * not quoted none is (mboxcl2).
+ * not quoted none is (mboxcl2).  That last only where the first message has one too: a sender who
+ * guesses how long the mail behind his own will be shall not hide it.
  *
  * Lines end in LF or CRLF, the last one in nothing.
  *

@@ -21,6 +21,8 @@ FUZZ_LIBS_esmtp   := mail base
 FUZZ_LIBS_ini     := conf base
 FUZZ_LIBS_config  := conf base
 FUZZ_LIBS_record  := spool mail base
+FUZZ_LIBS_mbox    := prog-pop-admin mail base
+FUZZ_LIBS_maildir := prog-pop-admin spool mail base
 fuzz_libs = $(or $(FUZZ_LIBS_$(1)),$(addprefix prog-,$(PROGRAMS)) $(FLOORS))
 
 FUZZ_CC    ?= clang
