@@ -85,11 +85,23 @@ read_word(const uint8_t *p)
 	return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
 }
 
+/* One round of 6.2.2, step 3; the caller gives the variables in turn, so that none is moved. */
+static inline void
+take_round(uint32_t a, uint32_t b, uint32_t c, uint32_t *d, uint32_t e, uint32_t f, uint32_t g,
+    uint32_t *h, uint32_t kw)
+{
+	uint32_t t1 = *h + (rotr(e, 6) ^ rotr(e, 11) ^ rotr(e, 25)) + (g ^ (e & (f ^ g))) + kw;
+
+	*d += t1;
+	*h = t1 + (rotr(a, 2) ^ rotr(a, 13) ^ rotr(a, 22)) + ((a & b) | (c & (a | b)));
+}
+
 /* 6.2.2 */
 static void
 take_block(uint32_t state[8], const uint8_t *block)
 {
-	uint32_t w[64], v[8];
+	uint32_t w[64], a = state[0], b = state[1], c = state[2], d = state[3];
+	uint32_t e = state[4], f = state[5], g = state[6], h = state[7];
 
 	for (unsigned t = 0; t < 16; t++)
 		w[t] = read_word(block + 4 * t);
@@ -99,20 +111,24 @@ take_block(uint32_t state[8], const uint8_t *block)
 
 		w[t] = s1 + w[t - 7] + s0 + w[t - 16];
 	}
-	memcpy(v, state, sizeof(v));
-	for (unsigned t = 0; t < 64; t++) {
-		uint32_t e1 = rotr(v[4], 6) ^ rotr(v[4], 11) ^ rotr(v[4], 25);
-		uint32_t choice = (v[4] & v[5]) ^ (~v[4] & v[6]);
-		uint32_t t1 = v[7] + e1 + choice + k[t] + w[t];
-		uint32_t a0 = rotr(v[0], 2) ^ rotr(v[0], 13) ^ rotr(v[0], 22);
-		uint32_t majority = (v[0] & v[1]) ^ (v[0] & v[2]) ^ (v[1] & v[2]);
-
-		memmove(v + 1, v, 7 * sizeof(v[0]));
-		v[4] += t1;
-		v[0] = t1 + a0 + majority;
+	for (unsigned t = 0; t < 64; t += 8) {
+		take_round(a, b, c, &d, e, f, g, &h, k[t] + w[t]);
+		take_round(h, a, b, &c, d, e, f, &g, k[t + 1] + w[t + 1]);
+		take_round(g, h, a, &b, c, d, e, &f, k[t + 2] + w[t + 2]);
+		take_round(f, g, h, &a, b, c, d, &e, k[t + 3] + w[t + 3]);
+		take_round(e, f, g, &h, a, b, c, &d, k[t + 4] + w[t + 4]);
+		take_round(d, e, f, &g, h, a, b, &c, k[t + 5] + w[t + 5]);
+		take_round(c, d, e, &f, g, h, a, &b, k[t + 6] + w[t + 6]);
+		take_round(b, c, d, &e, f, g, h, &a, k[t + 7] + w[t + 7]);
 	}
-	for (unsigned i = 0; i < 8; i++)
-		state[i] += v[i];
+	state[0] += a;
+	state[1] += b;
+	state[2] += c;
+	state[3] += d;
+	state[4] += e;
+	state[5] += f;
+	state[6] += g;
+	state[7] += h;
 }
 
 void
