@@ -80,7 +80,8 @@ int
 cmd_status(struct admin *a, char **operands, size_t n)
 {
 	static const char *const keys[] = { "domains", "mailboxes", "messages", "used", "oldest",
-		"live", "kept", "dead", "given_back", "free", "reserve", "open_elsewhere", NULL };
+		"live", "kept", "dead", "given_back", "free", "reserve", "open_elsewhere",
+		"backup_running", NULL };
 	struct survey s;
 	struct output *o;
 	int code = admin_result(survey_spool(a->spool, &s), "status");
@@ -95,6 +96,6 @@ cmd_status(struct admin *a, char **operands, size_t n)
 		   cell_count(s.messages), cell_size(s.used), cell_oldest(s.oldest_ms / 1000),
 		   cell_size(s.space.live), cell_size(s.space.kept), cell_size(s.space.dead),
 		   cell_size(s.space.given_back), cell_size(s.free), cell_size(s.reserve),
-		   cell_bool(s.open_elsewhere) });
+		   cell_bool(s.open_elsewhere), cell_bool(s.backup_running) });
 	return admin_show(&o);
 }

@@ -10,6 +10,8 @@
  *  3. A round is one process's at a time (the janitor's byte) and one thread's in it.
  *  4. What cannot be done holds nothing else up: one file that cannot be opened keeps neither
  *     other segments nor mail past its age, and the log does not grow because of it.
+ *  5. Nothing is punched or unlinked while a backup runs, which reads what was alive when it began:
+ *     the backup's byte is held shared for as long as blocks and files are given back.
  */
 #include "janitor.h"
 
@@ -335,16 +337,20 @@ remove_dead_segments(struct spool *sp)
 	return first_of(st, left);
 }
 
-/* Everything that is dead gives its room back. */
+/* Everything that is dead gives its room back; what dies while a backup runs, once it is over. */
 static enum spool_status
 reclaim(struct spool *sp)
 {
 	enum spool_status st;
+	int rc = lock_role_try(&sp->locks, LOCK_BACKUP, true);
 
+	if (rc != 0)
+		return rc > 0 ? SPOOL_OK : spool_failed("lock_failed", "locks/roles", errno);
 	do
 		st = remove_dead_segments(sp);
 	while (ballast_helps(sp, st));
 	st = first_of(st, collect_garbage(sp));
+	lock_role_release(&sp->locks, LOCK_BACKUP);
 	sp->reclaimed_ms = clock_mono_ms();
 	return st;
 }

@@ -151,11 +151,12 @@ lock_role_release(struct locks *l, enum lock_role role)
 	return lock_bytes(l->roles, F_UNLCK, (uint64_t)role, 1, false);
 }
 
-int
-lock_role_elsewhere(struct locks *l, enum lock_role role)
+/* Whether a lock of this type could not be had. */
+static int
+role_in_the_way(struct locks *l, enum lock_role role, short type)
 {
 	struct flock range = {
-		.l_type = F_WRLCK,
+		.l_type = type,
 		.l_whence = SEEK_SET,
 		.l_start = (off_t)role,
 		.l_len = 1,
@@ -165,6 +166,18 @@ lock_role_elsewhere(struct locks *l, enum lock_role role)
 	if (fcntl(l->roles, F_OFD_GETLK, &range) != 0)
 		return -1;
 	return range.l_type != F_UNLCK;
+}
+
+int
+lock_role_elsewhere(struct locks *l, enum lock_role role)
+{
+	return role_in_the_way(l, role, F_WRLCK);
+}
+
+int
+lock_role_taken(struct locks *l, enum lock_role role)
+{
+	return role_in_the_way(l, role, F_RDLCK);
 }
 
 static void

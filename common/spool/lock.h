@@ -28,6 +28,8 @@ enum lock_role {
 	LOCK_RECOVERY,  /* exclusive while a process finds out whether, and does, recover */
 	LOCK_OPEN,      /* shared while a spool is open: who gets it exclusively is the first */
 	LOCK_JANITOR,   /* exclusive for one round of upkeep */
+	LOCK_BACKUP,    /* exclusive for the time of a backup; shared while blocks and files are given
+			   back */
 };
 
 struct locks {
@@ -57,6 +59,8 @@ int lock_role_try(struct locks *, enum lock_role, bool shared);
 int lock_role_release(struct locks *, enum lock_role);
 /* Whether another process has it, shared or not: 1, 0, or -1 with errno. */
 int lock_role_elsewhere(struct locks *, enum lock_role);
+/* Whether another process has it exclusively: 1, 0, or -1 with errno. */
+int lock_role_taken(struct locks *, enum lock_role);
 
 /* The writer's lock of the index: turnstile, writer, turnstile back.  Waits in the kernel.
  * 0 or -1 with errno. */

@@ -103,7 +103,7 @@ survey_spool(struct spool *sp, struct survey *s)
 	struct files files;
 	enum spool_status st;
 	uint64_t indexed = 0;
-	int elsewhere;
+	int elsewhere, backup;
 
 	*s = (struct survey){ 0 };
 	st = index_read_begin(sp, INDEX_MAIN, &c);
@@ -125,9 +125,11 @@ survey_spool(struct spool *sp, struct survey *s)
 	if (st != SPOOL_OK)
 		return st;
 	elsewhere = lock_role_elsewhere(&sp->locks, LOCK_OPEN);
-	if (elsewhere < 0)
+	backup = lock_role_taken(&sp->locks, LOCK_BACKUP);
+	if (elsewhere < 0 || backup < 0)
 		return spool_failed("lock_failed", "locks/roles", errno);
 	s->open_elsewhere = elsewhere > 0;
+	s->backup_running = backup > 0;
 	return SPOOL_OK;
 }
 

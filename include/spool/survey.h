@@ -33,6 +33,7 @@ struct survey {
 	uint64_t reserve_inodes;        /* as for octets */
 	uint64_t newest_segment_ms;     /* no new message's id is below this time's; 0: none yet */
 	bool open_elsewhere;            /* some other process has the spool open */
+	bool backup_running;            /* another one copies it: no room comes back meanwhile */
 };
 
 /* SPOOL_OK, SPOOL_IO, SPOOL_NO_MEMORY, SPOOL_DAMAGED. */

@@ -779,13 +779,14 @@ def expire(build):
 def status(build):
     with Admin(build, {("spool", "reserve"): "3M"}) as admin:
         keys = ["domains", "mailboxes", "messages", "used", "oldest", "live", "kept", "dead",
-                "given_back", "free", "reserve", "open_elsewhere"]
+                "given_back", "free", "reserve", "open_elsewhere", "backup_running"]
         empty = admin.json("status")
         same(list(empty), keys)
         holds(empty.pop("free") > 0, "no room at all")
         holds("oldest: -\n" in admin.text("status"), "something is oldest where nothing is")
         same(empty, {"domains": 0, "mailboxes": 0, "messages": 0, "used": 0, "oldest": None, "live": 0,
-                     "kept": 0, "dead": 0, "given_back": 0, "reserve": 3 << 20, "open_elsewhere": False})
+                     "kept": 0, "dead": 0, "given_back": 0, "reserve": 3 << 20, "open_elsewhere": False,
+                     "backup_running": False})
         admin.add("joe@a.test", "ann@a.test")
         admin.deliver("s@x.test", "joe@a.test", "ann@a.test")
         now = admin.json("status")
