@@ -43,11 +43,9 @@ sync_parent(const char *dir)
 	return rc;
 }
 
-/* Root makes the folder where the account that will own it could not. */
-static int
-make_folder(const struct admin *a)
+int
+admin_make_folder(const struct admin *a, const char *dir)
 {
-	const char *dir = a->config->site.spool;
 	const struct passwd *pw;
 
 	if (geteuid() != 0 || access(dir, F_OK) == 0)
@@ -55,7 +53,7 @@ make_folder(const struct admin *a)
 	pw = getpwnam(a->config->site.user);
 	if (pw == NULL)
 		return admin_fail(EX_NOPERM,
-		    "there is no account \"%s\" to own the spool: create it (useradd --system %s)",
+		    "there is no account \"%s\" to own it: create it (useradd --system %s)",
 		    a->config->site.user, a->config->site.user);
 	if (mkdir(dir, 0700) != 0 || chown(dir, pw->pw_uid, pw->pw_gid) != 0 ||
 	    sync_parent(dir) != 0)
@@ -70,7 +68,7 @@ cmd_init(struct admin *a, char **operands, size_t n)
 	struct strbuf err;
 	enum spool_status st;
 	bool complete;
-	int code = make_folder(a);
+	int code = admin_make_folder(a, dir);
 
 	(void)operands;
 	(void)n;

@@ -73,8 +73,12 @@ const struct command commands[] = {
 	    "counts the store anew: sums, holders, what is kept, dead and given back, each message "
 	    "against its file; 65 when something is wrong (messages' checksums are not read)" },
 	{ .noun = "reindex", .max = SOME },
-	{ .noun = "backup", .max = SOME },
-	{ .noun = "restore", .max = SOME },
+	{ "backup", NULL, cmd_backup, COMMAND_MAKES_SPOOL, 1, 1, "DIR",
+	    "copies the spool into a folder while the daemons run, reads the copy back, and says "
+	    "so; "
+	    "again into the same folder it copies only what is new" },
+	{ "restore", NULL, cmd_restore, COMMAND_MAKES_SPOOL, 1, 1, "DIR",
+	    "makes the spool, which must not be there, out of a backup; UIDs stay" },
 	{ "import", NULL, cmd_import, COMMAND_UIDL_FROM, 2, 2, "ADDRESS PATH [--uidl-from FILE]",
 	    "brings mail in from an mbox file, a Maildir or a folder of .eml, with its dates; what "
 	    "is "

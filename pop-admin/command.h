@@ -54,6 +54,9 @@ extern const size_t ncommands;
 
 int cmd_init(struct admin *, char **operands, size_t n);
 
+int cmd_backup(struct admin *, char **operands, size_t n);
+int cmd_restore(struct admin *, char **operands, size_t n);
+
 int cmd_expire(struct admin *, char **operands, size_t n);
 int cmd_check(struct admin *, char **operands, size_t n);
 int cmd_status(struct admin *, char **operands, size_t n);
@@ -122,6 +125,10 @@ int admin_limits(const struct admin *, bool site, struct account_limits *limits_
 struct account_limits admin_site_limits(const struct admin *);
 /* The least age by which mail may go. */
 #define ADMIN_EXPIRE_MIN_S 86400
+
+/* Root makes a folder, which belongs to the site's account, where that could not; one that is there
+ * already stays as it is.  0, or the exit code. */
+int admin_make_folder(const struct admin *, const char *dir);
 
 struct output;
 /* output_end(), with a sentence and 74 when standard output cannot be written. */

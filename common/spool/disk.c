@@ -169,6 +169,12 @@ disk_truncate(const struct disk_ops *ops, int fd, uint64_t len)
 }
 
 int
+disk_rename(const struct disk_ops *ops, int dir, const char *from, const char *to)
+{
+	return ops->renameat2(dir, from, dir, to, 0);
+}
+
+int
 disk_unlink(const struct disk_ops *ops, int dir, const char *name)
 {
 	if (ops->unlinkat(dir, name, 0) == 0 || errno == ENOENT)

@@ -63,6 +63,9 @@ int disk_sync(const struct disk_ops *, int fd);
 
 int disk_truncate(const struct disk_ops *, int fd, uint64_t len);
 
+/* Gives a file another name in its folder, in the place of what has it. */
+int disk_rename(const struct disk_ops *, int dir, const char *from, const char *to);
+
 /* One that is gone already is no failure. */
 int disk_unlink(const struct disk_ops *, int dir, const char *name);
 

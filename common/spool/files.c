@@ -48,9 +48,9 @@ add(struct files *f, int dir, const char *name, uint64_t number)
 }
 
 enum spool_status
-files_list(struct spool *sp, struct files *f_r)
+files_list_at(int folder, struct files *f_r)
 {
-	int fd = openat(sp->segments_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
 	enum spool_status st = SPOOL_OK;
 	const struct dirent *file;
@@ -72,6 +72,12 @@ files_list(struct spool *sp, struct files *f_r)
 	if (f_r->n > 1)
 		qsort(f_r->list, f_r->n, sizeof(*f_r->list), compare_entries);
 	return st;
+}
+
+enum spool_status
+files_list(struct spool *sp, struct files *f_r)
+{
+	return files_list_at(sp->segments_fd, f_r);
 }
 
 void

@@ -26,6 +26,8 @@ struct files {
 /* What is in segments/ and has a segment's name.  One that goes meanwhile is passed over.  *f_r is
  * the caller's to release in any case. */
 enum spool_status files_list(struct spool *, struct files *f_r);
+/* The same of any folder that is open. */
+enum spool_status files_list_at(int dir, struct files *f_r);
 void files_release(struct files *);
 /* NULL when there is none with this number. */
 const struct files_entry *files_find(const struct files *, uint64_t number);

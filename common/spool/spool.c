@@ -183,33 +183,67 @@ sync_parent(const char *dir)
 }
 
 enum spool_status
-spool_create(const char *dir, struct strbuf *err)
+spool_make_folders(const char *dir, int *fd_r, struct strbuf *err)
 {
 	const struct disk_ops *disk = &disk_real;
 	/* One that root made for us may stand in a folder that we cannot open. */
 	bool made = access(dir, F_OK) != 0;
 	enum spool_status st;
-	int fd;
 
+	*fd_r = -1;
 	if (disk_mkdir(disk, AT_FDCWD, dir) != 0) {
 		strbuf_addf(err, "%s: cannot be created: %s", dir, strerror(errno));
 		return errno == ENOSPC ? SPOOL_NO_SPACE : SPOOL_IO;
 	}
-	st = open_dir(dir, &fd, err);
+	st = open_dir(dir, fd_r, err);
 	if (st != SPOOL_OK)
 		return st;
-	if (disk_mkdir(disk, fd, SEGMENTS_DIR) != 0 || disk_mkdir(disk, fd, RUN_DIR) != 0 ||
-	    locks_create(disk, fd) != 0) {
+	if (disk_mkdir(disk, *fd_r, SEGMENTS_DIR) != 0 || disk_mkdir(disk, *fd_r, RUN_DIR) != 0 ||
+	    locks_create(disk, *fd_r) != 0) {
 		strbuf_addf(err, "%s: cannot be filled: %s", dir, strerror(errno));
 		st = errno == ENOSPC ? SPOOL_NO_SPACE : SPOOL_IO;
+	} else if (disk_sync(disk, *fd_r) != 0 ||
+		   (sync_parent(dir) != 0 && (made || errno != EACCES))) {
+		strbuf_addf(err, "%s: cannot be synced: %s", dir, strerror(errno));
+		st = SPOOL_IO;
 	}
+	if (st != SPOOL_OK) {
+		close(*fd_r);
+		*fd_r = -1;
+	}
+	return st;
+}
+
+/* What a restore has not filled yet would be a spool without any mail. */
+static enum spool_status
+check_not_restoring(const char *dir, int fd, struct strbuf *err)
+{
+	if (faccessat(fd, SPOOL_RESTORING, F_OK, 0) != 0 ||
+	    faccessat(fd, "index/index.db", F_OK, 0) == 0)
+		return SPOOL_OK;
+	strbuf_addf(err,
+	    "%s: a restore into it has not come to its end: run it again, or remove the folder",
+	    dir);
+	return SPOOL_BUSY;
+}
+
+enum spool_status
+spool_create(const char *dir, struct strbuf *err)
+{
+	const struct disk_ops *disk = &disk_real;
+	enum spool_status st;
+	int fd;
+
+	st = spool_make_folders(dir, &fd, err);
+	if (st != SPOOL_OK)
+		return st;
+	st = check_not_restoring(dir, fd, err);
 	if (st == SPOOL_OK)
 		st = index_create(disk, dir, fd, INDEX_SECRETS, err);
 	/* The index last: without it there is no spool. */
 	if (st == SPOOL_OK)
 		st = index_create(disk, dir, fd, INDEX_MAIN, err);
-	if (st == SPOOL_OK &&
-	    (disk_sync(disk, fd) != 0 || (sync_parent(dir) != 0 && (made || errno != EACCES)))) {
+	if (st == SPOOL_OK && disk_sync(disk, fd) != 0) {
 		strbuf_addf(err, "%s: cannot be synced: %s", dir, strerror(errno));
 		st = SPOOL_IO;
 	}

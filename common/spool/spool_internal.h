@@ -64,6 +64,12 @@ struct spool {
 enum spool_status spool_open_on(const struct spool_options *, const struct disk_ops *,
     struct spool **spool_r, struct strbuf *err);
 
+/* Makes the spool's folder and all in it but the databases, on disk; what is there stays.  *fd_r is
+ * the folder, the caller's to close; -1 on failure, with a sentence in err. */
+enum spool_status spool_make_folders(const char *dir, int *fd_r, struct strbuf *err);
+/* A file of this name in the spool's folder: a restore fills it. */
+#define SPOOL_RESTORING "restoring"
+
 /* Whether a file system of this type (statfs.f_type) cannot keep the promises: locks, shared
  * memory or syncs that reach other machines late or never. */
 bool spool_fs_refused(unsigned long type);
