@@ -151,6 +151,44 @@ check_restored(struct admin *a, struct output *findings)
 	return EX_OK;
 }
 
+/* `operands` is the folder, then UIDs. */
+static int
+bring(struct admin *a, char **operands, size_t n)
+{
+	struct output *findings;
+	struct progress *progress;
+	struct address address;
+	struct backup_result r;
+	struct strbuf err;
+	enum spool_status st;
+	int code = admin_address(a->mail, false, &address);
+
+	if (code == EX_OK)
+		code = admin_open(a);
+	if (code != EX_OK)
+		return code;
+	strbuf_init(&err, ERROR_TEXT_MAX);
+	findings = output_new(OUTPUT_LISTING, a->json, finding_keys);
+	progress = progress_begin("restoring");
+	st = backup_bring(a->spool, operands[0], &address, (const char *const *)operands + 1, n - 1,
+	    add_finding, findings, &r, &err);
+	progress_end(&progress);
+	if (r.damaged > 0)
+		code = admin_show(&findings);
+	else
+		output_discard(&findings);
+	if (st == SPOOL_OK || r.messages > 0)
+		admin_say(
+		    a, "%" PRIu64 " brought back, %" PRIu64 " were there", r.messages, r.skipped);
+	if (st != SPOOL_OK)
+		code = fail(st, &err);
+	else if (code == EX_OK && r.damaged > 0)
+		code = admin_fail(
+		    EX_DATAERR, "messages that are damaged in the backup: %" PRIu64, r.damaged);
+	strbuf_release(&err);
+	return code;
+}
+
 int
 cmd_restore(struct admin *a, char **operands, size_t n)
 {
@@ -162,7 +200,10 @@ cmd_restore(struct admin *a, char **operands, size_t n)
 	enum spool_status st;
 	int code;
 
-	(void)n;
+	if (a->mail != NULL)
+		return bring(a, operands, n);
+	if (n > 1)
+		return admin_fail(EX_USAGE, "restore DIR takes no UID without --mail ADDRESS");
 	code = admin_make_folder(a, dir);
 	if (code == EX_OK)
 		code = admin_become(a);

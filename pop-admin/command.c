@@ -77,8 +77,11 @@ const struct command commands[] = {
 	    "copies the spool into a folder while the daemons run, reads the copy back, and says "
 	    "so; "
 	    "again into the same folder it copies only what is new" },
-	{ "restore", NULL, cmd_restore, COMMAND_MAKES_SPOOL, 1, 1, "DIR",
-	    "makes the spool, which must not be there, out of a backup; UIDs stay" },
+	{ "restore", NULL, cmd_restore, COMMAND_MAKES_SPOOL | COMMAND_MAIL, 1, SOME,
+	    "DIR [--mail ADDRESS [UID...]]",
+	    "makes the spool, which must not be there, out of a backup; UIDs stay; --mail brings "
+	    "mail "
+	    "of one mailbox back into a live spool, the messages named or all that it has not" },
 	{ "import", NULL, cmd_import, COMMAND_UIDL_FROM, 2, 2, "ADDRESS PATH [--uidl-from FILE]",
 	    "brings mail in from an mbox file, a Maildir or a folder of .eml, with its dates; what "
 	    "is "

@@ -20,7 +20,7 @@ struct admin {
 	const char *config_file;
 	bool json, yes;
 	unsigned given;                 /* of enum command_flags, what the command line has */
-	const char *sort, *quota, *expire, *uidl_from; /* their values; NULL without */
+	const char *sort, *quota, *expire, *uidl_from, *mail; /* their values; NULL without */
 	struct config *config;          /* owned */
 	struct spool *spool;            /* owned; NULL for `init` */
 };
@@ -36,6 +36,7 @@ enum command_flags {
 	COMMAND_NEW_UID = 64,
 	COMMAND_DRY_RUN = 128,
 	COMMAND_UIDL_FROM = 256,
+	COMMAND_MAIL = 512,
 	COMMAND_MAKES_SPOOL = 1024, /* runs without one */
 };
 

@@ -36,6 +36,7 @@ static const struct option {
 	{ "--new-uid", COMMAND_NEW_UID, NULL, 0 },
 	{ "--dry-run", COMMAND_DRY_RUN, NULL, 0 },
 	{ "--uidl-from", COMMAND_UIDL_FROM, "a file", offsetof(struct admin, uidl_from) },
+	{ "--mail", COMMAND_MAIL, "an address", offsetof(struct admin, mail) },
 };
 #define NSOME (sizeof(some) / sizeof(some[0]))
 

@@ -55,9 +55,11 @@ enum spool_status backup_restore(
 /* Delivers messages out of a backup to the mailbox of the same address, under the UID and with the
  * time of receipt that they had; they are new in all else.  Those that are named, or without any
  * (n == 0) those that the mailbox does not have.  SPOOL_NO_MAILBOX, SPOOL_NO_MESSAGE and
- * SPOOL_EXISTS (the mailbox has one that is named, or keeps it: mail restore) say so before the first is
- * delivered; after SPOOL_OVER_QUOTA and others *r says how many were. */
+ * SPOOL_EXISTS (the mailbox has one that is named, or keeps it deleted) say so before the first is
+ * delivered, SPOOL_BUSY while a session has the maildrop; after SPOOL_OVER_QUOTA and others
+ * r->messages says how many were.  SPOOL_OK also when damaged ones were left out. */
 enum spool_status backup_bring(struct spool *, const char *dir, const struct address *,
-    const char *const *uids, size_t n, struct backup_result *r, struct strbuf *err);
+    const char *const *uids, size_t n, backup_finding_fn *each, void *arg,
+    struct backup_result *r, struct strbuf *err);
 
 #endif
