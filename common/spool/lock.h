@@ -28,8 +28,8 @@ enum lock_role {
 	LOCK_RECOVERY,  /* exclusive while a process finds out whether, and does, recover */
 	LOCK_OPEN,      /* shared while a spool is open: who gets it exclusively is the first */
 	LOCK_JANITOR,   /* exclusive for one round of upkeep */
-	LOCK_BACKUP,    /* exclusive for the time of a backup; shared while blocks and files are given
-			   back */
+	LOCK_BACKUP,    /* exclusive while one is taken; shared while blocks and files are given
+			   back: nothing is then, and nothing is copied now */
 };
 
 struct locks {

@@ -46,9 +46,10 @@ enum spool_status backup_verify(const char *dir, backup_finding_fn *each, void *
     struct backup_result *r, struct strbuf *err);
 
 /* Makes the spool `spool_dir` out of a backup that was just verified: damaged messages are copied
- * as they are.  UIDs are what they were, and none that was given since is given again.  SPOOL_EXISTS
- * when there is a spool, or something else; SPOOL_BUSY when somebody has it open; SPOOL_VERSION never.
- * SPOOL_NOT_READY when the clock stands before the time of the backup. */
+ * as they are.  UIDs are what they were, and none that was given since is given again.
+ * SPOOL_EXISTS when there is a spool, or something else; SPOOL_BUSY when somebody has it open;
+ * SPOOL_NOT_READY when the clock stands before the time of the backup.  One that does not come to
+ * its end leaves no spool, and the next one goes on with it. */
 enum spool_status backup_restore(
     const char *dir, const char *spool_dir, struct backup_result *r, struct strbuf *err);
 
