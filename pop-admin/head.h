@@ -20,10 +20,10 @@ struct head {
 	char reverse_path[ADDRESS_MAX + 1];
 	bool has_written;               /* and its second one a Delivered-To: as ours */
 	char written[ADDRESS_MAX + 1];
-	size_t skip;                    /* octets of both, as far as they are what we write before a
-					   message ourselves, octet for octet: 0 else */
+	size_t skip;                    /* octets of both, as far as they are what we write
+					   before a message ourselves, octet for octet; else 0 */
 	bool received;                  /* behind them is a Received: */
-	uint64_t time_s;                /* of the first Received:, else of Date:; 0: neither has one */
+	uint64_t time_s;                /* of the first Received:, else of Date:; else 0 */
 };
 
 /* Lines end in CRLF or LF.  `buf` is the message, or its first HEAD_MAX octets. */

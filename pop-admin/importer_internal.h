@@ -30,8 +30,8 @@ void known_release(struct known *);
 
 /* How many messages of this digest came before in this reading; -1: no memory.  Counts it. */
 int64_t known_count(struct known *, const uint8_t digest[SHA256_LEN], bool bring);
-/* Of the message with this UID, of so many octets in the mailbox; notes that it came.  With `hashed`
- * the UID tells all.  *place_r is 1 + the place of what has it in the maildrop, or 0. */
+/* Of the message with this UID, of so many octets in the mailbox; notes that it came.  With
+ * `hashed` the UID tells all.  *place_r is 1 + the place of what has it in the maildrop, or 0. */
 enum known_verdict known_judge(struct known *, const char *uid, bool hashed, uint64_t octets,
     bool bring, size_t *place_r);
 

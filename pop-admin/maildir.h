@@ -1,8 +1,8 @@
 /*
  * maildir - folders with a message in each file: a Maildir, or .eml files.
  *
- * Of a Maildir `cur` and `new` are read, never `tmp`, and none of the folders beside them.  Names say
- * when a message came and with which flags; a name that says neither is as good as another.
+ * Of a Maildir `cur` and `new` are read, never `tmp`, and none of the folders beside them.  Names
+ * say when a message came and with which flags; a name that says neither is as good as another.
  * Of other folders the files whose names end in ".eml" are read.  What is no plain file is passed
  * over, and names that begin with a dot.
  *
@@ -21,8 +21,8 @@
 uint64_t maildir_time(const char *name);
 /* The length of what stays when flags change. */
 size_t maildir_base_len(const char *name);
-/* Writes a UID as the name of a file, or a part of one, and a NUL: what is no letter, digit, '_', '-'
- * or '.' within it becomes %XX.  `name` has room for 3 octets for each of the UID's, and a NUL. */
+/* Writes a UID as the name of a file, or a part of one, and a NUL: what is no letter, digit, '_',
+ * '-' or '.' within it becomes %XX.  `name` has room for 3 octets for each of the UID's, and a NUL. */
 void maildir_name_of_uid(char *name, const char *uid);
 
 /* --- folders -------------------------------------------------------------- */

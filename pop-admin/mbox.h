@@ -6,8 +6,8 @@
  * file whose first From_ line has no date is read without them: there an empty line must stand
  * before it).  What was quoted, ">From " with any number of '>', loses one (mboxrd, mboxo).
  *
- * Content-Length (mboxcl) is believed where the file ends behind so many octets of body, or the next
- * From_ line stands there; in such a body From_ lines begin nothing, and when one of them is
+ * Content-Length (mboxcl) is believed where the file ends behind so many octets of body, or the
+ * next From_ line stands there; in such a body From_ lines begin nothing, and when one of them is
  * not quoted none is (mboxcl2).  That last only where the first message has one too: a sender who
  * guesses how long the mail behind his own will be shall not hide it.
  *
@@ -35,7 +35,7 @@ struct mbox_input {
  * messages. */
 int mbox_read(const struct mbox_input *, const struct source_sink *);
 
-/* Quotes lines as mboxrd does, and ends them with LF.  Zeroed before the first octet of a message. */
+/* Quotes lines as mboxrd does, and ends them with LF.  Zeroed before a message's first octet. */
 struct mbox_quote {
 	enum { MBOX_LINE_START, MBOX_IN_LINE, MBOX_CR, MBOX_CR_CR } state;
 	uint64_t marks;                 /* '>' at the line's beginning, held back */
@@ -43,9 +43,9 @@ struct mbox_quote {
 };
 typedef int mbox_emit_fn(void *arg, const void *buf, size_t len);
 
-/* The next octets of a message whose lines end in CRLF, in LF, and with `quote` From_ lines quoted.  A line
- * that ends in a CR of its own keeps CRLF, so that what is read back is the same.  0, or what emit
- * returned. */
+/* The next octets of a message whose lines end in CRLF: with LF, and with `quote` From_ lines are
+ * quoted.  A line that ends in a CR of its own keeps CRLF, so that what is read back is the same.
+ * 0, or what emit returned. */
 int mbox_write(struct mbox_quote *, bool quote, const void *buf, size_t len, mbox_emit_fn *emit,
     void *arg);
 

@@ -1,8 +1,8 @@
 /*
  * uidlist - which UID a message had where it lay before.
  *
- * Two forms are read.  A saved list has a line "UID FILE" or "UID NUMBER" for each message, FILE with or
- * without a Maildir's flags, NUMBER its place in the source from 1 on.  Dovecot's own list,
+ * Two forms are read.  A saved list has a line "UID FILE" or "UID NUMBER" for each message, FILE
+ * with or without a Maildir's flags, NUMBER its place in the source from 1 on.  Dovecot's own list,
  * `dovecot-uidlist`, is known by its first line; UIDs are then those that its pop3d shows by
  * default, "%08Xu%08Xv", or those that the list keeps for single messages.
  *

@@ -32,7 +32,8 @@ enum spool_status import_begin(struct spool *, const struct account_target *mail
     const char *reverse_path, const char *written, struct delivery **d_r);
 
 /* Before delivery_commit(), once: when it was received (milliseconds since 1970, not 0), and its
- * UID, valid and not that of any other message in the mailbox; NULL: it gets one of ours.  Copied. */
+ * UID, valid and not that of any other message in the mailbox; NULL: it gets one of ours.
+ * Copied. */
 void import_set(struct delivery *, uint64_t received_ms, const char *uid);
 
 /* Octets that Return-Path: and Delivered-To: add to a message here. */
