@@ -48,6 +48,12 @@ compare(const void *a, const void *b)
 }
 
 static int
+compare_uid(const void *key, const void *row)
+{
+	return strcmp(key, ((const struct row *)row)->uid);
+}
+
+static int
 add_row(void *arg, const struct maildrop_entry *e)
 {
 	struct export *x = arg;
@@ -169,11 +175,12 @@ export_all(struct export *x)
 	int code = EX_OK;
 
 	for (size_t i = 0; code == EX_OK && i < maildrop_count(x->md); i++) {
-		struct row key, *r = NULL;
+		char uid[MAILDROP_UID_MAX + 1];
+		struct row *r = NULL;
 
-		maildrop_uid(x->md, i, key.uid);
+		maildrop_uid(x->md, i, uid);
 		if (x->n > 0)
-			r = bsearch(&key, x->rows, x->n, sizeof(*x->rows), compare);
+			r = bsearch(uid, x->rows, x->n, sizeof(*x->rows), compare_uid);
 		if (r == NULL)
 			continue;
 		met++;

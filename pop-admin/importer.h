@@ -6,9 +6,9 @@
  *
  * No message comes twice.  Each has a UID in the mailbox that says which one it is: the one
  * that a list gives it, or else one made of a hash of its octets, and of how many of the same
- * octets came before it in the source.  Where the mailbox has a message with this UID, or has it among
- * its deleted mail or in its memory of what was removed last, it has this message.  A UID out of
- * a list does not say so much: there the octets are compared too.
+ * octets came before it in the source.  Where the mailbox has a message with this UID, or has it
+ * among its deleted mail or in its memory of what was removed last, it has this message.  A UID
+ * out of a list does not say so much: there the octets are compared too.
  *
  * Thread: main's.
  */

@@ -22,7 +22,8 @@ uint64_t maildir_time(const char *name);
 /* The length of what stays when flags change. */
 size_t maildir_base_len(const char *name);
 /* Writes a UID as the name of a file, or a part of one, and a NUL: what is no letter, digit, '_',
- * '-' or '.' within it becomes %XX.  `name` has room for 3 octets for each of the UID's, and a NUL. */
+ * '-' or '.' within it becomes %XX.  `name` has room for 3 octets for each of the UID's, and for
+ * a NUL. */
 void maildir_name_of_uid(char *name, const char *uid);
 
 /* --- folders -------------------------------------------------------------- */

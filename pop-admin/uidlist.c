@@ -186,7 +186,7 @@ uidlist_parse(
 	}
 	if (wrong == NULL && l->n > 1) {
 		qsort(l->list, l->n, sizeof(*l->list), compare);
-		for (size_t i = 1; wrong == NULL && i < l->n; i++)
+		for (size_t i = 1; i < l->n; i++)
 			if (strcmp(l->list[i - 1].key, l->list[i].key) == 0) {
 				strbuf_addf(
 				    err, "%s: has a UID for %s twice", name, l->list[i].key);
