@@ -13,11 +13,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <time.h>
 
 #include "ballast.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "health.h"
 #include "janitor.h"
 
 /* Readers that are kept open while nobody uses them. */
@@ -229,13 +232,61 @@ store_of(struct spool *sp, enum index_db which)
 	return s;
 }
 
+bool
+index_in_place(const struct index_store *s)
+{
+	struct stat open_file, named;
+
+	return fstat(s->file_fd, &open_file) == 0 && stat(s->path, &named) == 0 &&
+	       open_file.st_ino == named.st_ino && open_file.st_dev == named.st_dev;
+}
+
+int
+index_file(struct spool *sp)
+{
+	return sp->index->file_fd;
+}
+
+/* Once a second, and when nothing is open that will find out anyway: somebody may have exchanged the
+ * file under us, by name or in place. */
+static void
+look_at_file(struct spool *sp, struct index_store *s)
+{
+	uint_least64_t before = atomic_load(&s->looked_s);
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	if (before == (uint64_t)now.tv_sec ||
+	    !atomic_compare_exchange_strong(&s->looked_s, &before, (uint64_t)now.tv_sec))
+		return;
+	if (!index_in_place(s))
+		health_note_index(sp, "index/index.db is not there any more, or is another file");
+	else if (!epoch_file_holds(sp, s->file_fd))
+		health_note_index(sp, "index/index.db was exchanged for an older copy");
+}
+
+static enum spool_status
+usable(struct spool *sp, enum index_db which)
+{
+	if (!atomic_load(&sp->databases_open))
+		return SPOOL_NOT_READY;
+	if (which != INDEX_MAIN || !spool_ready(sp))
+		return SPOOL_OK;
+	look_at_file(sp, sp->index);
+	return health_index(sp) ? SPOOL_OK : SPOOL_IO;
+}
+
 enum spool_status
 index_read_begin(struct spool *sp, enum index_db which, struct index_conn **c_r)
 {
-	struct index_store *s = store_of(sp, which);
-	enum spool_status st = SPOOL_OK;
+	enum spool_status st = usable(sp, which);
+	struct index_store *s;
 	struct index_conn *c;
 
+	*c_r = NULL;
+	if (st != SPOOL_OK)
+		return st;
+	s = store_of(sp, which);
 	pthread_mutex_lock(&s->mutex);
 	c = s->idle;
 	if (c != NULL) {
@@ -347,10 +398,13 @@ index_writer_give(struct index_store *s)
 enum spool_status
 index_write_begin(struct spool *sp, enum index_db which, const char *what, struct index_conn **c_r)
 {
-	struct index_store *s = store_of(sp, which);
-	enum spool_status st;
+	enum spool_status st = usable(sp, which);
+	struct index_store *s;
 
 	*c_r = NULL;
+	if (st != SPOOL_OK)
+		return st;
+	s = store_of(sp, which);
 	st = index_writer_take(s, what);
 	if (st != SPOOL_OK)
 		return st;

@@ -31,7 +31,11 @@ struct index_store;
 
 enum index_db { INDEX_MAIN, INDEX_SECRETS };
 
-/* Begins a read transaction.  SPOOL_OK, SPOOL_IO, SPOOL_NO_MEMORY.  *c_r goes back with
+/* In the spool's folder: while it is there the index is being rebuilt. */
+#define INDEX_REBUILT "index/rebuild.db"
+
+/* Begins a read transaction.  SPOOL_OK, SPOOL_IO, SPOOL_NO_MEMORY; SPOOL_NOT_READY before the
+ * databases could be opened, SPOOL_IO too while the index is not to be believed (health.h).  *c_r goes back with
  * index_read_end(); NULL is harmless there. */
 enum spool_status index_read_begin(struct spool *, enum index_db, struct index_conn **c_r);
 void index_read_end(struct spool *, struct index_conn **);
@@ -88,6 +92,11 @@ enum spool_status index_create(const struct disk_ops *, const char *spool_dir, i
 /* SPOOL_NO_SPOOL, SPOOL_VERSION and others, with a sentence in err. */
 enum spool_status index_open(struct spool *, enum index_db, struct index_store **store_r,
     struct strbuf *err);
+/* Opens it anew where another file has its name by now, or `always`.  SPOOL_OK when nothing is to
+ * be done.  Before anything is borrowed. */
+enum spool_status index_reopen(struct spool *, bool always);
+/* A descriptor of index.db itself, borrowed. */
+int index_file(struct spool *);
 /* NULL is harmless.  Nothing may be borrowed. */
 void index_close(struct index_store **);
 

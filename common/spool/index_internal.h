@@ -28,6 +28,10 @@ struct index_store {
 	struct spool *spool;            /* borrowed; NULL while a spool is created */
 	enum index_db which;
 	char *path;                     /* owned */
+	/* Of the main database's file, kept for as long as SQLite has it open: closing any descriptor
+	 * of it takes SQLite's locks away. */
+	int file_fd;                    /* owned; -1 */
+	atomic_uint_least64_t looked_s; /* when its name was last looked at */
 
 	pthread_mutex_t mutex;          /* guards what follows, down to `generation` */
 	struct index_conn *idle;        /* owned readers */
@@ -61,6 +65,10 @@ void index_rollback(struct index_conn *);
 enum spool_status index_writer_take(struct index_store *, const char *what);
 void index_writer_give(struct index_store *);
 
+/* The file that has the database's name now is the one that is open. */
+bool index_in_place(const struct index_store *);
+/* Opens `file_fd` anew.  0 or -1 with errno. */
+int index_open_file(struct index_store *);
 /* index_log.c: opens our descriptor of the log and makes its name durable. */
 enum spool_status index_log_open(struct index_store *);
 /* After a COMMIT that failed: makes sure that none of it can come back.  With the writer's lock. */

@@ -227,6 +227,25 @@ reopen(struct index_store *s)
 }
 
 enum spool_status
+index_reopen(struct spool *sp, bool always)
+{
+	struct index_store *s = sp->index;
+	enum spool_status st;
+
+	if (!always && index_in_place(s))
+		return SPOOL_OK;
+	st = index_writer_take(s, "reopen");
+	if (st != SPOOL_OK)
+		return st;
+	st = reopen(s);
+	/* Now that SQLite has nothing of the other file open. */
+	if (st == SPOOL_OK && !index_in_place(s) && index_open_file(s) != 0)
+		st = spool_failed("index_open_failed", s->path, errno);
+	index_writer_give(s);
+	return st;
+}
+
+enum spool_status
 index_mend(struct spool *sp)
 {
 	struct index_store *s = sp->index;

@@ -17,6 +17,7 @@
 #include "base/mem.h"
 #include "index_internal.h"
 #include "lock.h"
+#include "segment.h"
 #include "schema_steps.h"
 
 static const struct {
@@ -111,6 +112,7 @@ store_new(const char *spool_dir, enum index_db which)
 	snprintf(s->path, len, "%s/%s/%s", spool_dir, databases[which].dir, databases[which].file);
 	s->which = which;
 	s->log_fd = -1;
+	s->file_fd = -1;
 	pthread_mutex_init(&s->mutex, NULL);
 	pthread_mutex_init(&s->write_mutex, NULL);
 	pthread_mutex_init(&s->log_mutex, NULL);
@@ -133,6 +135,8 @@ index_close(struct index_store **sp)
 	index_conn_close(s->writer);
 	if (s->log_fd >= 0)
 		close(s->log_fd);
+	if (s->file_fd >= 0)
+		close(s->file_fd);
 	pthread_cond_destroy(&s->log_synced);
 	pthread_mutex_destroy(&s->log_mutex);
 	pthread_mutex_destroy(&s->write_mutex);
@@ -223,6 +227,13 @@ check_version(struct index_store *s, struct strbuf *err)
 		    s->path, version, databases[s->which].nsteps);
 		return SPOOL_VERSION;
 	}
+	if (version == 0 && s->which == INDEX_MAIN && segment_any(s->spool->segments_fd)) {
+		strbuf_addf(err,
+		    "%s: is empty, and there is mail: put it back from a backup, or run pop-admin "
+		    "reindex",
+		    s->path);
+		return SPOOL_DAMAGED;
+	}
 	if (version == 0) {
 		strbuf_addf(err, "%s: was never filled: run pop-admin init", s->path);
 		return SPOOL_NO_SPOOL;
@@ -236,6 +247,60 @@ check_version(struct index_store *s, struct strbuf *err)
 	return st;
 }
 
+int
+index_open_file(struct index_store *s)
+{
+	int fd = open(s->path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return -1;
+	if (s->file_fd >= 0)
+		close(s->file_fd);
+	s->file_fd = fd;
+	return 0;
+}
+
+/* What stands beside the database may forbid to open it, or say how it comes back. */
+static enum spool_status
+look_beside(struct spool *sp, const struct index_store *s, struct strbuf *err)
+{
+	bool main_db = s->which == INDEX_MAIN;
+
+	if (main_db && faccessat(sp->dir_fd, INDEX_REBUILT, F_OK, 0) == 0) {
+		strbuf_addf(err,
+		    "%s/" INDEX_REBUILT ": the index is being rebuilt, or that was interrupted: "
+		    "run pop-admin reindex",
+		    sp->dir);
+		return SPOOL_NOT_READY;
+	}
+	if (access(s->path, F_OK) == 0 || errno != ENOENT)
+		return SPOOL_OK;
+	/* An empty index would make all that mail nobody's. */
+	if (segment_any(sp->segments_fd)) {
+		strbuf_addf(err, "%s: is not there, and there is mail: %s", s->path,
+		    main_db ? "put it back from a backup, or run pop-admin reindex"
+			    : "put it back from a backup, or run pop-admin init and set passwords");
+		return SPOOL_DAMAGED;
+	}
+	strbuf_addf(err, "%s: is not there: run pop-admin init", s->path);
+	return SPOOL_NO_SPOOL;
+}
+
+static enum spool_status
+open_store(struct index_store *s, struct strbuf *err)
+{
+	enum spool_status st;
+
+	if (s->which == INDEX_MAIN && index_open_file(s) != 0)
+		return spool_failed("index_open_failed", s->path, errno);
+	st = index_conn_open(s, true, &s->writer);
+	if (st == SPOOL_OK)
+		st = check_version(s, err);
+	if (st == SPOOL_OK && s->which == INDEX_MAIN)
+		st = index_log_open(s);
+	return st;
+}
+
 enum spool_status
 index_open(struct spool *sp, enum index_db which, struct index_store **store_r, struct strbuf *err)
 {
@@ -246,19 +311,11 @@ index_open(struct spool *sp, enum index_db which, struct index_store **store_r, 
 	if (s == NULL)
 		return SPOOL_NO_MEMORY;
 	s->spool = sp;
-	if (access(s->path, F_OK) != 0 && errno == ENOENT) {
-		strbuf_addf(err, "%s: is not there: run pop-admin init", s->path);
-		st = SPOOL_NO_SPOOL;
-	} else {
-		st = index_conn_open(s, true, &s->writer);
-		if (st == SPOOL_OK)
-			st = check_version(s, err);
-		if (st == SPOOL_OK && which == INDEX_MAIN)
-			st = index_log_open(s);
-		if (st != SPOOL_OK && err->len == 0)
-			strbuf_addf(
-			    err, "%s: cannot be opened: %s", s->path, spool_status_text(st));
-	}
+	st = look_beside(sp, s, err);
+	if (st == SPOOL_OK)
+		st = open_store(s, err);
+	if (st != SPOOL_OK && err->len == 0)
+		strbuf_addf(err, "%s: cannot be opened: %s", s->path, spool_status_text(st));
 	if (st == SPOOL_OK)
 		*store_r = s;
 	else

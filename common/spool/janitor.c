@@ -24,6 +24,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "expire_internal.h"
+#include "health.h"
 #include "kept.h"
 #include "spool_internal.h"
 
@@ -365,6 +366,8 @@ checkpoint(struct spool *sp, bool short_too)
 	do
 		st = index_checkpoint(sp);
 	while (ballast_helps(sp, st));
+	if (st == SPOOL_OK)
+		epoch_note_file(sp);
 	return st;
 }
 

@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "health.h"
 #include "janitor.h"
 #include "recover.h"
 #include "spool_internal.h"
@@ -47,6 +48,9 @@ struct keeper {
 	enum spool_status outcome; /* how */
 
 	/* The thread's own. */
+	bool failed;        /* the last recovery */
+	uint64_t looked_ms; /* monotonic: when segments and epoch were last looked after */
+	struct index_watch watch;
 	bool woken;
 	bool expired;        /* once at least */
 	bool left;           /* maildrops were open */
@@ -96,6 +100,39 @@ recover_and_open(struct spool *sp)
 	return st;
 }
 
+/* With the recovery byte held: databases that could not be opened at first, or that were exchanged
+ * since, and whether the index is that of this mail. */
+static enum spool_status
+open_index(struct spool *sp)
+{
+	enum spool_status st;
+	struct strbuf err;
+
+	strbuf_init(&err, 4096);
+	if (atomic_load(&sp->databases_open)) {
+		st = index_reopen(sp, sp->keeper->failed);
+	} else {
+		st = spool_open_databases(sp, &err);
+		if (st != SPOOL_OK)
+			log_event(LOG_LEVEL_ERROR, "index_not_opened", log_text("path", sp->dir),
+			    log_text("error", err.len > 0 ? err.buf : spool_status_text(st)),
+			    log_text("advice", "no mail is taken or shown until it can be opened"));
+	}
+	strbuf_release(&err);
+	return st == SPOOL_OK ? epoch_check(sp) : st;
+}
+
+/* What is known of the segments, and a new epoch.  Commands of an administrator end soon, and are to
+ * show what can be shown. */
+static void
+look_after_recovery(struct spool *sp)
+{
+	if (sp->role == SPOOL_ADMIN)
+		return;
+	epoch_raise(sp);
+	sp->keeper->looked_ms = now_ms();
+}
+
 /* SPOOL_NOT_READY when the keeper is to end before it comes to anything. */
 static enum spool_status
 become_ready(struct spool *sp)
@@ -108,7 +145,14 @@ become_ready(struct spool *sp)
 			return SPOOL_NOT_READY;
 	if (rc < 0)
 		return spool_failed("lock_failed", "locks/roles", errno);
-	st = recover_and_open(sp);
+	st = open_index(sp);
+	if (st == SPOOL_OK)
+		st = recover_and_open(sp);
+	if (st == SPOOL_OK && sp->role != SPOOL_ADMIN)
+		st = health_look(sp);
+	if (st == SPOOL_OK)
+		look_after_recovery(sp);
+	sp->keeper->failed = st != SPOOL_OK;
 	/* One at a time takes the name. */
 	if (st == SPOOL_OK && sp->role == SPOOL_SMTPD)
 		wake_listen(sp->keeper->wake);
@@ -163,6 +207,25 @@ next_round(struct spool *sp, const struct keeper *k, enum spool_status st)
 	return every_s * 1000 > gone ? every_s * 1000 - gone : 0;
 }
 
+/* Once a minute: are the segments still there; and, by smtpd for all, where something was committed
+ * since, a new epoch, which is to come into index.db itself: true then. */
+static bool
+look_after(struct spool *sp, struct keeper *k)
+{
+	uint64_t now = now_ms();
+
+	if (now - k->looked_ms < ROUND_MS || !health_index(sp))
+		return false;
+	k->looked_ms = now;
+	health_look(sp);
+	if (sp->role != SPOOL_SMTPD || !index_changed(sp, &k->watch))
+		return false;
+	epoch_raise(sp);
+	/* That was our own. */
+	index_changed(sp, &k->watch);
+	return true;
+}
+
 static enum spool_status
 keeper_round(struct spool *sp, struct keeper *k)
 {
@@ -171,6 +234,7 @@ keeper_round(struct spool *sp, struct keeper *k)
 	enum spool_status st;
 
 	k->woken = false;
+	task.checkpoint = look_after(sp, k);
 	st = janitor_round(sp, &task);
 	if (task.expired) {
 		k->expired = true;
@@ -249,6 +313,7 @@ keeper_stop(struct spool *sp)
 	if (spool_ready(sp) &&
 	    (atomic_load(&k->owes) || index_broken(sp) || index_frames(sp) >= INDEX_FRAMES_MANY))
 		janitor_round(sp, &task);
+	index_watch_close(&k->watch);
 	wake_free(&k->wake);
 	pthread_cond_destroy(&k->changed);
 	pthread_mutex_destroy(&k->mutex);

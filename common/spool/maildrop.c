@@ -14,17 +14,20 @@
 
 #include "account_internal.h"
 #include "age.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/num.h"
 #include "base/strbuf.h"
+#include "health.h"
 #include "maildrop_internal.h"
+#include "record.h"
 #include "spool_internal.h"
 
 #define DAY_MS (AGE_DAY_S * UINT64_C(1000))
 /* All foreign UIDs of a maildrop. */
 #define TEXTS_MAX (UINT32_MAX / 2)
 
-static const char sql_mailbox[] = "SELECT m.local, d.name, m.retention_days FROM mailbox m"
+static const char sql_mailbox[] = "SELECT m.local, d.name, m.retention_days, m.messages FROM mailbox m"
 				  " JOIN domain d ON d.id = m.domain WHERE m.id = ?1";
 
 static const char sql_entries[] =
@@ -97,7 +100,7 @@ lower_retention(struct maildrop *md, int64_t days)
 }
 
 static enum spool_status
-read_mailbox(struct index_conn *c, struct maildrop *md)
+read_mailbox(struct index_conn *c, struct maildrop *md, uint64_t *messages_r)
 {
 	sqlite3_stmt *stmt = account_query(c, sql_mailbox, "u", md->mailbox);
 	enum spool_status st;
@@ -109,6 +112,7 @@ read_mailbox(struct index_conn *c, struct maildrop *md)
 	if (st != SPOOL_OK)
 		return st;
 	lower_retention(md, sqlite3_column_int64(stmt, 2));
+	*messages_r = account_u64(stmt, 3);
 	return account_text_address(stmt, 0, 1, md->address);
 }
 
@@ -208,21 +212,57 @@ fill(struct maildrop *md, struct rows *rows)
 	return SPOOL_OK;
 }
 
+/* Never a list that is shorter than it should be: a client would forget what it has fetched.  The
+ * mailbox's own sum tells of rows that an index lost; rows come in order of message, so each segment
+ * is asked about once. */
+static enum spool_status
+check_rows(struct maildrop *md, const struct rows *rows, uint64_t messages)
+{
+	uint64_t segment = 0;
+
+	if (rows->n < messages) {
+		log_event(LOG_LEVEL_ERROR, "maildrop_short", log_text("user", md->address),
+		    log_num("messages", rows->n), log_num("wanted", messages),
+		    log_text("advice", "it is not shown: run pop-admin check, and look at the disk"));
+		return SPOOL_DAMAGED;
+	}
+	if (!health_any(md->spool))
+		return SPOOL_OK;
+	for (size_t i = 0; i < rows->n; i++) {
+		if (message_segment(rows->list[i].message) == segment)
+			continue;
+		segment = message_segment(rows->list[i].message);
+		if (health_segment(md->spool, segment))
+			continue;
+		log_event(LOG_LEVEL_ERROR, "maildrop_not_shown", log_text("user", md->address),
+		    log_num("segment", segment),
+		    log_text("advice", "it has mail in a segment that is damaged: put its file back "
+				       "from a backup, or run pop-admin check --repair"));
+		return SPOOL_DAMAGED;
+	}
+	return SPOOL_OK;
+}
+
 enum spool_status
 maildrop_load(struct maildrop *md)
 {
 	struct rows rows = { .n = 0 };
 	struct index_conn *c;
 	enum spool_status st;
+	uint64_t messages;
 
 	assert(md->items == NULL);
 	st = index_read_begin(md->spool, INDEX_MAIN, &c);
 	if (st != SPOOL_OK)
 		return st;
-	st = read_mailbox(c, md);
+	st = epoch_compare(md->spool, c);
+	if (st == SPOOL_OK)
+		st = read_mailbox(c, md, &messages);
 	if (st == SPOOL_OK)
 		st = read_rows(c, md, &rows);
 	index_read_end(md->spool, &c);
+	if (st == SPOOL_OK && md->spool->role != SPOOL_ADMIN)
+		st = check_rows(md, &rows, messages);
 	if (st == SPOOL_OK)
 		st = fill(md, &rows);
 	free(rows.list);

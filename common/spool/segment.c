@@ -10,6 +10,7 @@
  */
 #include "segment.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -26,6 +27,7 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "base/num.h"
+#include "health.h"
 #include "lock.h"
 #include "spool_internal.h"
 
@@ -58,6 +60,24 @@ segment_parse_name(const char *name, uint64_t *number_r)
 {
 	return name[0] != '0' &&
 	       num_parse_u64(name, strlen(name), 1, SEGMENT_NUMBER_MAX, number_r) == 0;
+}
+
+bool
+segment_any(int segments_fd)
+{
+	int fd = openat(segments_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	const struct dirent *file;
+	uint64_t number;
+	bool any = dir == NULL;
+
+	if (dir == NULL && fd >= 0)
+		close(fd);
+	while (!any && (file = readdir(dir)) != NULL)
+		any = segment_parse_name(file->d_name, &number);
+	if (dir != NULL)
+		closedir(dir);
+	return any;
 }
 
 struct segment_cache *
@@ -158,11 +178,15 @@ cached_open(struct spool *sp, uint64_t number, struct cached **c_r)
 	if (c->file.fd < 0) {
 		st = errno == ENOENT ? damaged(number, "it is not there")
 		                     : spool_failed("segment_open_failed", name, errno);
+		/* Not for what passes: too many open files, no memory. */
+		if (st == SPOOL_DAMAGED || st == SPOOL_IO)
+			health_note_segment(sp, number, "it cannot be opened");
 		free(c);
 		return st;
 	}
 	st = read_header(c->file.fd, number, &c->file.id);
 	if (st != SPOOL_OK) {
+		health_note_segment(sp, number, "its header cannot be read");
 		close(c->file.fd);
 		free(c);
 		return st;
@@ -255,7 +279,10 @@ segment_find(struct spool *sp, uint64_t message, bool may_block, struct segment_
 		    "segment_read_failed", segment_name(name, message_segment(message)), errno);
 	else if (n < (ssize_t)sizeof(buf) && !may_block)
 		st = SPOOL_WOULD_BLOCK;
-	else if (n < (ssize_t)sizeof(buf) || !record_fixed_decode(buf, &f->id, block, r_r))
+	else if (n < (ssize_t)sizeof(buf)) {
+		st = damaged(message_segment(message), "it is shorter than what was written to it");
+		health_note_segment(sp, message_segment(message), "it is too short");
+	} else if (!record_fixed_decode(buf, &f->id, block, r_r))
 		st = damaged(message_segment(message), "a message's record is not one");
 	if (st == SPOOL_OK)
 		*f_r = f;

@@ -24,6 +24,9 @@ const char *segment_name(char name[SEGMENT_NAME_MAX], uint64_t number);
 /* False when this is not the name of a segment. */
 bool segment_parse_name(const char *name, uint64_t *number_r);
 
+/* Some file in the folder has a segment's name; true also when that cannot be told. */
+bool segment_any(int segments_fd);
+
 /* --- reading --- */
 
 /* An open segment out of the spool's cache, counted. */

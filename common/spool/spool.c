@@ -26,6 +26,7 @@
 #include "base/mem.h"
 #include "base/num.h"
 #include "committer.h"
+#include "health.h"
 #include "janitor.h"
 #include "password.h"
 #include "room_internal.h"
@@ -182,6 +183,17 @@ sync_parent(const char *dir)
 	return rc;
 }
 
+static bool
+has_mail(int spool_fd)
+{
+	int fd = openat(spool_fd, SEGMENTS_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	bool has = fd >= 0 && segment_any(fd);
+
+	if (fd >= 0)
+		close(fd);
+	return has;
+}
+
 enum spool_status
 spool_make_folders(const char *dir, int *fd_r, struct strbuf *err)
 {
@@ -240,6 +252,14 @@ spool_create(const char *dir, struct strbuf *err)
 	st = check_not_restoring(dir, fd, err);
 	if (st == SPOOL_OK)
 		st = index_create(disk, dir, fd, INDEX_SECRETS, err);
+	/* An empty index beside mail would make all of it nobody's. */
+	if (st == SPOOL_OK && faccessat(fd, "index/index.db", F_OK, 0) != 0 && has_mail(fd)) {
+		strbuf_addf(err,
+		    "%s: there is mail in segments/ but no index: put index/index.db back from a "
+		    "backup, or run pop-admin reindex",
+		    dir);
+		st = SPOOL_DAMAGED;
+	}
 	/* The index last: without it there is no spool. */
 	if (st == SPOOL_OK)
 		st = index_create(disk, dir, fd, INDEX_MAIN, err);
@@ -249,6 +269,38 @@ spool_create(const char *dir, struct strbuf *err)
 	}
 	close(fd);
 	return st;
+}
+
+enum spool_status
+spool_open_databases(struct spool *sp, struct strbuf *err)
+{
+	enum spool_status st = SPOOL_OK;
+
+	if (atomic_load(&sp->databases_open))
+		return st;
+	if (sp->index == NULL)
+		st = index_open(sp, INDEX_MAIN, &sp->index, err);
+	if (st == SPOOL_OK && sp->role != SPOOL_SMTPD)
+		st = index_open(sp, INDEX_SECRETS, &sp->secrets, err);
+	if (st == SPOOL_OK)
+		atomic_store(&sp->databases_open, true);
+	return st;
+}
+
+/* A daemon goes on without: clients are told to come again, which is better than no answer, and
+ * whatever is mended meanwhile is found by the keeper. */
+static enum spool_status
+open_or_put_off(struct spool *sp, struct strbuf *err)
+{
+	enum spool_status st = spool_open_databases(sp, err);
+
+	if (sp->role == SPOOL_ADMIN ||
+	    (st != SPOOL_DAMAGED && st != SPOOL_IO && st != SPOOL_NOT_READY))
+		return st;
+	log_event(LOG_LEVEL_ERROR, "spool_put_off", log_text("error", err->buf),
+	    log_text("advice", "no mail is taken or shown until it can be opened"));
+	strbuf_clear(err);
+	return SPOOL_OK;
 }
 
 static enum spool_status
@@ -268,15 +320,15 @@ open_parts(struct spool *sp, struct strbuf *err)
 	}
 	sp->locks_open = true;
 	sp->files = segment_cache_new();
+	sp->health = health_new();
 	if (sp->role != SPOOL_SMTPD)
 		sp->passwords = password_cache_new();
-	if (sp->files == NULL || (sp->role != SPOOL_SMTPD && sp->passwords == NULL))
+	if (sp->files == NULL || sp->health == NULL ||
+	    (sp->role != SPOOL_SMTPD && sp->passwords == NULL))
 		return SPOOL_NO_MEMORY;
 	/* SQLite needs a few pages beside the databases before it reads the first. */
 	ballast_prepare(sp, 0);
-	st = index_open(sp, INDEX_MAIN, &sp->index, err);
-	if (st == SPOOL_OK && sp->role != SPOOL_SMTPD)
-		st = index_open(sp, INDEX_SECRETS, &sp->secrets, err);
+	st = open_or_put_off(sp, err);
 	if (st == SPOOL_OK && sp->role != SPOOL_POP3D) {
 		sp->room = room_new();
 		st = sp->room == NULL ? SPOOL_NO_MEMORY : committer_new(sp, &sp->committer);
@@ -341,6 +393,7 @@ spool_close(struct spool **spp)
 	index_close(&sp->secrets);
 	index_close(&sp->index);
 	segment_cache_free(&sp->files);
+	health_free(&sp->health);
 	password_cache_free(&sp->passwords);
 	if (sp->locks_open)
 		locks_close(&sp->locks);
@@ -383,7 +436,7 @@ spool_may_deliver(struct spool *sp)
 	uint64_t now = clock_mono_ms();
 	bool low, regained = false;
 
-	if (!spool_ready(sp))
+	if (!spool_ready(sp) || !health_index(sp))
 		return SPOOL_NOT_READY;
 	pthread_mutex_lock(&sp->space_mutex);
 	if (sp->space_asked_ms == 0 || now - sp->space_asked_ms >= 1000) {

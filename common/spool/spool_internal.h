@@ -23,6 +23,7 @@ struct keeper;
 struct password_cache;
 struct warner;
 struct room;
+struct health;
 
 struct spool {
 	char *dir;                      /* owned */
@@ -37,6 +38,7 @@ struct spool {
 	struct index_store *index;      /* owned */
 	struct index_store *secrets;    /* owned; NULL for smtpd */
 	struct segment_cache *files;    /* owned */
+	struct health *health;          /* owned */
 	struct password_cache *passwords; /* owned; NULL for smtpd */
 	struct keeper *keeper;          /* owned; for pop-admin it has no thread */
 	struct committer *committer;    /* owned; NULL where nothing is delivered */
@@ -49,6 +51,9 @@ struct spool {
 	atomic_bool no_ballast;         /* nor set blocks aside: said once */
 
 	atomic_bool ready;
+	atomic_bool databases_open;     /* index and secrets are set, once and for all */
+	atomic_uint_least32_t epoch;    /* health.h: that the index had last */
+	atomic_uint_least32_t epoch_file; /* and index.db alone */
 	atomic_uint_least64_t keep_deleted_s;
 	atomic_uint_least64_t keep_deleted_max; /* octets */
 	atomic_uint_least64_t expire_every_s;
@@ -73,6 +78,9 @@ enum spool_status spool_make_folders(const char *dir, int *fd_r, struct strbuf *
 /* Whether a file system of this type (statfs.f_type) cannot keep the promises: locks, shared
  * memory or syncs that reach other machines late or never. */
 bool spool_fs_refused(unsigned long type);
+
+/* Opens index and, but for smtpd, secrets, where that is not done yet.  In err a sentence. */
+enum spool_status spool_open_databases(struct spool *, struct strbuf *err);
 
 /* What is free is another amount than a moment ago: whoever wants to know asks anew. */
 void spool_space_changed(struct spool *);

@@ -1,6 +1,7 @@
 /* First retrievals: what is noted of them, what follows, and what is promised of ages. */
 #include "delivery_test.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 
 #include "base/clock.h"
@@ -47,7 +48,8 @@ open_maildrop(uint64_t mailbox)
 static void
 make_entries(unsigned n, const char *keep)
 {
-	char sql[800];
+	char sql[800], path[300];
+	int fd;
 
 	snprintf(sql, sizeof(sql),
 	    "INSERT INTO segment VALUES (7, 1, 2000000, %u);"
@@ -60,6 +62,12 @@ make_entries(unsigned n, const char *keep)
 	    " used = (SELECT sum(octets) FROM entry WHERE mailbox = 1) WHERE id = 1",
 	    n, n, NOW_S, keep, n);
 	test_sql(sp, sql);
+	/* As long as its mark says, and nothing in it. */
+	snprintf(path, sizeof(path), "%s/segments/7", spool_test_dir);
+	fd = open(path, O_WRONLY | O_CREAT, 0600);
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(ftruncate(fd, INT64_C(2000000) * 4096), 0);
+	close(fd);
 }
 
 /* By its octets: the maildrop has the one with the most first. */
@@ -432,7 +440,9 @@ START_TEST(retention_of_a_maildrop)
 	make_entries(2, "NULL");
 	snprintf(sql, sizeof(sql),
 	    "UPDATE entry SET received_ms = 20000 * 86400000 + 100000;"
-	    "UPDATE mailbox SET %s WHERE id = 1; UPDATE entry SET %s WHERE octets = 2;",
+	    "UPDATE mailbox SET %s WHERE id = 1; UPDATE entry SET %s WHERE octets = 2;"
+	    "UPDATE mailbox SET messages = (SELECT count(*) FROM entry WHERE state = 0)"
+	    " WHERE id = 1",
 	    promises[_i].settings, promises[_i].entry);
 	test_sql(sp, sql);
 	md = open_maildrop(1);
@@ -440,7 +450,7 @@ START_TEST(retention_of_a_maildrop)
 	    promises[_i].name, maildrop_retention_days(md));
 	maildrop_close(&md);
 	/* So that the invariants hold. */
-	test_sql(sp, "UPDATE entry SET state = 0");
+	test_sql(sp, "UPDATE entry SET state = 0; UPDATE mailbox SET messages = 2 WHERE id = 1");
 }
 END_TEST
 
