@@ -2,9 +2,10 @@
  * pop3_send - a message is already what RETR sends: stuffed, and ended by CRLF.CRLF.  So
  * ranges of its file go into the queue, and sendfile(2) takes them from the page cache.
  *
- * It goes in windows.  Each is looked for in the page cache first, and on a miss a job
- * reads it, so that no loop waits for a disk, and a client that reads slowly
- * costs one window at a time.
+ * It goes in windows.  RETR reads each into the message's checksum first, out of the page cache, and
+ * on a miss a job does, so that no loop waits for a disk, and a client that reads slowly costs one
+ * window at a time.  A message of one window whose checksum is wrong is refused; a longer one is cut
+ * off before its last window.  Either way it is set apart (docs/spool.md).
  *
  * What RETR has put there is noted as retrieved once its last octet has left the queue.
  *
@@ -66,21 +67,81 @@ release_slice(void *arg)
 	pop3_message_unref(&msg);
 }
 
+/* Where the window ends that is to be sent next. */
+static uint64_t
+window_end(const struct pop3_message *msg)
+{
+	uint64_t left = msg->end - msg->at;
+
+	return msg->at + (left < WINDOW ? left : WINDOW);
+}
+
+/* TOP is a look at a message, in parts: there is nothing to check it against. */
 static enum spool_status
 work_read_ahead(struct pop3_session *s)
 {
 	const struct pop3_message *msg = s->message;
-	uint64_t left = msg->end - msg->at;
+	uint64_t end = window_end(msg);
 
-	maildrop_read_ahead(msg->m, msg->at, left < WINDOW ? left : WINDOW);
+	if (!msg->top)
+		return maildrop_check_to(msg->m, end, true);
+	maildrop_read_ahead(msg->m, msg->at, end - msg->at);
 	return SPOOL_OK;
+}
+
+static enum spool_status
+work_set_apart(struct pop3_session *s)
+{
+	return maildrop_set_apart(s->maildrop, s->message->index);
+}
+
+/* RFC 3206 4: what is damaged needs somebody who looks at it. */
+static enum pop3_reply
+say_damaged(struct pop3_session *s)
+{
+	pop3_message_unref(&s->message);
+	return POP3_ERR_PERM;
+}
+
+/* The announced octets are on their way and cannot be called back: without the terminator the client
+ * does not take them for the message (RFC 1939 3). */
+static enum pop3_reply
+cut_off(struct pop3_session *s)
+{
+	pop3_message_unref(&s->message);
+	s->end = "message damaged";
+	return POP3_DROP;
+}
+
+static enum pop3_reply
+stop_sending(struct pop3_session *s, enum spool_status status)
+{
+	if (status == SPOOL_DAMAGED)
+		return pop3_session_work(s, s->pop3d->disk_jobs, work_set_apart, cut_off);
+	return cut_off(s);
 }
 
 static enum pop3_reply
 warmed(struct pop3_session *s)
 {
+	if (s->status != SPOOL_OK)
+		return stop_sending(s, s->status);
 	s->message->warmed = true;
 	return send_windows(s);
+}
+
+/* SPOOL_OK: the next window may go.  SPOOL_WOULD_BLOCK: it is to be read first.  Else the message is
+ * not to be sent to its end. */
+static enum spool_status
+look_at_window(const struct pop3_message *msg)
+{
+	uint64_t end = window_end(msg);
+
+	if (msg->warmed)
+		return SPOOL_OK;
+	if (!msg->top)
+		return maildrop_check_to(msg->m, end, false);
+	return maildrop_resident(msg->m, msg->at, end - msg->at) ? SPOOL_OK : SPOOL_WOULD_BLOCK;
 }
 
 /* Remembers where a message ends.  When memory is out it is not noted, and stays the longer. */
@@ -121,16 +182,19 @@ send_windows(struct pop3_session *s)
 	struct outq *out = s->link->out;
 
 	while (msg->at < msg->end) {
-		uint64_t left = msg->end - msg->at;
-		uint64_t len = left < WINDOW ? left : WINDOW;
+		uint64_t len = window_end(msg) - msg->at;
+		enum spool_status status;
 
 		/* A queue that takes nothing any more never fills: the session ends here. */
 		if (out->pending >= OUTQ_HIGH_WATER || out->failed) {
 			s->go_on = send_windows;
 			return POP3_DRAIN;
 		}
-		if (!msg->warmed && !maildrop_resident(msg->m, msg->at, len))
+		status = look_at_window(msg);
+		if (status == SPOOL_WOULD_BLOCK)
 			return pop3_session_work(s, s->pop3d->disk_jobs, work_read_ahead, warmed);
+		if (status != SPOOL_OK)
+			return stop_sending(s, status);
 		msg->warmed = false;
 		msg->refs++;
 		outq_add_file(
@@ -147,23 +211,32 @@ send_windows(struct pop3_session *s)
 	return POP3_REPLIED;
 }
 
-/* RFC 1939 11: the octets announced are those of the message without stuffing and terminator. */
 static enum pop3_reply
-begin(struct pop3_session *s)
+refuse(struct pop3_session *s)
+{
+	enum spool_status status = s->status;
+
+	if (status == SPOOL_DAMAGED)
+		return pop3_session_work(s, s->pop3d->disk_jobs, work_set_apart, say_damaged);
+	/* RFC 3206 4: so does what the disk refuses. */
+	if (status == SPOOL_IO)
+		return say_damaged(s);
+	pop3_message_unref(&s->message);
+	return pop3_reply_to(status);
+}
+
+/* RFC 1939 11: the octets announced are those of the message without stuffing and terminator.  A
+ * message of one window was checked as a whole by now. */
+static enum pop3_reply
+reply(struct pop3_session *s)
 {
 	struct pop3_message *msg = s->message;
 	struct outq *out = s->link->out;
 	uint64_t octets = maildrop_octets(s->maildrop, msg->index);
 
-	if (s->status != SPOOL_OK) {
-		pop3_message_unref(&s->message);
-		/* RFC 3206 4: what the disk refuses needs somebody who looks at it. */
-		return s->status == SPOOL_IO ? POP3_ERR_PERM : pop3_reply_to(s->status);
-	}
+	if (s->status != SPOOL_OK)
+		return refuse(s);
 	if (msg->top) {
-		if (msg->lines == 0)
-			msg->end = msg->m->header_len;
-		msg->terminator = msg->end < msg->m->wire_len - TERMINATOR_LEN;
 		s->top++;
 		s->top_octets += msg->m->prefix_len + msg->end;
 		outq_addstr(out, "+OK\r\n");
@@ -172,10 +245,38 @@ begin(struct pop3_session *s)
 		s->retr_octets += octets;
 		outq_addf(out, "+OK %llu octets\r\n", (unsigned long long)octets);
 	}
-	if (!msg->terminator)
-		msg->end = msg->m->wire_len;
 	outq_add(out, msg->m->prefix, msg->m->prefix_len);
 	return send_windows(s);
+}
+
+static enum pop3_reply
+first_window_read(struct pop3_session *s)
+{
+	s->message->warmed = s->status == SPOOL_OK;
+	return reply(s);
+}
+
+/* What is to be sent, and its first window, as far as that is here. */
+static enum pop3_reply
+begin(struct pop3_session *s)
+{
+	struct pop3_message *msg = s->message;
+
+	if (s->status != SPOOL_OK)
+		return refuse(s);
+	if (msg->top && msg->lines == 0)
+		msg->end = msg->m->header_len;
+	msg->terminator = msg->top && msg->end < msg->m->wire_len - TERMINATOR_LEN;
+	if (!msg->terminator)
+		msg->end = msg->m->wire_len;
+	/* Nor is anything read for a client that can be sent nothing. */
+	if (msg->top || s->link->out->failed)
+		return reply(s);
+	s->status = look_at_window(msg);
+	if (s->status == SPOOL_WOULD_BLOCK)
+		return pop3_session_work(
+		    s, s->pop3d->disk_jobs, work_read_ahead, first_window_read);
+	return reply(s);
 }
 
 static enum spool_status

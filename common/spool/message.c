@@ -17,12 +17,15 @@
 #include "base/crc32c.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "health.h"
 #include "maildrop_internal.h"
 #include "segment.h"
 #include "spool_internal.h"
 
 /* Octets that are read at a time. */
 #define STEP (64u * 1024)
+/* And while a checksum is made of them: small enough for the processor's own cache. */
+#define CHECK_STEP (16u * 1024)
 /* An envelope longer than this has thousands of recipients: not for a loop to take apart. */
 #define LOOP_HEADER_MAX (64u * 1024)
 /* ".CRLF" */
@@ -34,6 +37,8 @@ struct message {
 	struct segment_file *file;       /* counted */
 	uint64_t id;
 	uint32_t wire_crc;
+	uint32_t crc;     /* of the wire octets before `checked` */
+	uint64_t checked;
 };
 
 static enum spool_status
@@ -50,7 +55,7 @@ damaged(uint64_t id, const char *why)
 
 /* Reads exactly `len` octets. */
 static enum spool_status
-read_octets(int fd, uint64_t id, void *buf, size_t len, uint64_t offset, bool may_block)
+read_octets(struct spool *sp, int fd, uint64_t id, void *buf, size_t len, uint64_t offset, bool may_block)
 {
 	char name[SEGMENT_NAME_MAX];
 	size_t done = 0;
@@ -68,9 +73,13 @@ read_octets(int fd, uint64_t id, void *buf, size_t len, uint64_t offset, bool ma
 			return spool_failed(
 			    "segment_read_failed", segment_name(name, message_segment(id)), errno);
 		/* Without waiting, a short read may also be a page that is not there. */
-		if (n == 0)
-			return may_block ? damaged(id, "its segment is too short")
-			                 : SPOOL_WOULD_BLOCK;
+		if (n == 0 && !may_block)
+			return SPOOL_WOULD_BLOCK;
+		if (n == 0) {
+			health_note_segment(
+			    sp, message_segment(id), "it is shorter than what was written to it");
+			return damaged(id, "its segment is too short");
+		}
 		done += (size_t)n;
 	}
 	return SPOOL_OK;
@@ -89,7 +98,7 @@ read_envelope(
 	buf = mem_array(1, len);
 	if (buf == NULL)
 		return SPOOL_NO_MEMORY;
-	st = read_octets(
+	st = read_octets(m->spool,
 	    m->file->fd, m->id, buf, len, r->block * RECORD_BLOCK + RECORD_FIXED_LEN, may_block);
 	if (st == SPOOL_OK)
 		st = record_envelope_decode(buf, r, e_r);
@@ -199,7 +208,7 @@ maildrop_top(const struct maildrop_message *message, uint64_t lines, uint64_t *w
 	while (lines > 0 && at < end) {
 		size_t len = end - at < STEP ? (size_t)(end - at) : STEP;
 
-		st = read_octets(message->fd, m->id, buf, len, message->wire_offset + at, true);
+		st = read_octets(m->spool, message->fd, m->id, buf, len, message->wire_offset + at, true);
 		if (st != SPOOL_OK)
 			break;
 		stop = pass_lines(buf, len, &lines);
@@ -224,13 +233,36 @@ maildrop_verify(const struct maildrop_message *message)
 		uint64_t left = message->wire_len - at;
 		size_t len = left < STEP ? (size_t)left : STEP;
 
-		st = read_octets(message->fd, m->id, buf, len, message->wire_offset + at, true);
+		st = read_octets(m->spool, message->fd, m->id, buf, len, message->wire_offset + at, true);
 		if (st == SPOOL_OK)
 			crc = crc32c(crc, buf, len);
 		at += len;
 	}
 	free(buf);
 	if (st == SPOOL_OK && crc != m->wire_crc)
+		st = damaged(m->id, "its checksum is wrong");
+	return st;
+}
+
+enum spool_status
+maildrop_check_to(struct maildrop_message *message, uint64_t end, bool may_block)
+{
+	struct message *m = (struct message *)message;
+	enum spool_status st = SPOOL_OK;
+	char buf[CHECK_STEP];
+
+	while (m->checked < end) {
+		uint64_t left = end - m->checked;
+		size_t len = left < sizeof(buf) ? (size_t)left : sizeof(buf);
+
+		st = read_octets(m->spool,
+		    message->fd, m->id, buf, len, message->wire_offset + m->checked, may_block);
+		if (st != SPOOL_OK)
+			return st;
+		m->crc = crc32c(m->crc, buf, len);
+		m->checked += len;
+	}
+	if (m->checked == message->wire_len && m->crc != m->wire_crc)
 		st = damaged(m->id, "its checksum is wrong");
 	return st;
 }

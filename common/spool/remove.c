@@ -38,7 +38,7 @@ struct removal {
 
 struct found {
 	uint64_t octets, blocks;
-	bool kept;
+	bool live, kept; /* neither: it is set apart */
 };
 
 const char *
@@ -123,7 +123,8 @@ find(struct removal *r, uint64_t message, struct found *f, bool *row_r)
 		return st;
 	f->octets = (uint64_t)sqlite3_column_int64(stmt, 0);
 	f->blocks = (uint64_t)sqlite3_column_int64(stmt, 1);
-	f->kept = sqlite3_column_int(stmt, 2) != 0;
+	f->live = sqlite3_column_int(stmt, 2) == 0;
+	f->kept = sqlite3_column_int(stmt, 2) == 1;
 	sqlite3_reset(stmt);
 	return st;
 }
@@ -257,7 +258,7 @@ remove_entries(struct spool *sp, struct index_conn *c, uint64_t mailbox, const u
 		/* Earlier ones would be written over by those that follow. */
 		r.history = n - i <= REMOVE_HISTORY;
 		st = find(&r, messages[i], &f, &there);
-		if (st == SPOOL_OK && there && !f.kept)
+		if (st == SPOOL_OK && there && f.live)
 			st = take_out(&r, messages[i], &f);
 	}
 	return st == SPOOL_OK ? write_sums(&r) : st;
@@ -291,7 +292,7 @@ end_batch(struct index_conn *c, uint64_t mailbox, const uint64_t *messages, size
 		st = find(&r, messages[i], &f, &there);
 		if (st == SPOOL_OK && there)
 			st =
-			    f.kept ? end_entry(&r, messages[i], &f) : take_out(&r, messages[i], &f);
+			    f.live ? take_out(&r, messages[i], &f) : end_entry(&r, messages[i], &f);
 	}
 	return st == SPOOL_OK ? write_sums(&r) : st;
 }

@@ -24,14 +24,17 @@ static const char sql_mailboxes[] =
 
 static const char sql_entries[] = "SELECT sum(iif(state = 0, blocks, 0)),"
 				  " sum(iif(state = 1, blocks, 0)),"
+				  " sum(iif(state = 2, blocks, 0)), sum(state = 2),"
 				  " min(iif(state = 0, received_ms, NULL)) FROM entry";
 
 /* By how much the above is too much: messages that several entries hold, each once, and living as
  * long as one of them does. */
 static const char sql_shared[] =
     "SELECT sum(alive * blocks - iif(alive > 0, blocks, 0)),"
-    " sum((n - alive) * blocks - iif(alive > 0, 0, blocks)) FROM"
-    " (SELECT max(blocks) AS blocks, sum(state = 0) AS alive, count(*) AS n FROM entry"
+    " sum(kept * blocks - iif(alive = 0 AND kept > 0, blocks, 0)),"
+    " sum(apart * blocks - iif(alive + kept > 0, 0, blocks)) FROM"
+    " (SELECT max(blocks) AS blocks, sum(state = 0) AS alive, sum(state = 1) AS kept,"
+    " sum(state = 2) AS apart FROM entry"
     " WHERE message IN (SELECT message FROM holders) GROUP BY message)";
 
 static enum spool_status
@@ -67,7 +70,9 @@ read_entries(struct index_conn *c, struct survey *s)
 		return st;
 	s->space.live = account_u64(stmt, 0) * RECORD_BLOCK;
 	s->space.kept = account_u64(stmt, 1) * RECORD_BLOCK;
-	s->oldest_ms = account_u64(stmt, 2);
+	s->space.apart = account_u64(stmt, 2) * RECORD_BLOCK;
+	s->set_apart = account_u64(stmt, 3);
+	s->oldest_ms = account_u64(stmt, 4);
 	sqlite3_reset(stmt);
 	stmt = account_query(c, sql_shared, "");
 	st = index_step(c, stmt, &row);
@@ -75,6 +80,7 @@ read_entries(struct index_conn *c, struct survey *s)
 		return st;
 	s->space.live -= account_u64(stmt, 0) * RECORD_BLOCK;
 	s->space.kept -= account_u64(stmt, 1) * RECORD_BLOCK;
+	s->space.apart -= account_u64(stmt, 2) * RECORD_BLOCK;
 	sqlite3_reset(stmt);
 	return st;
 }

@@ -18,6 +18,7 @@
 struct survey_space {
 	uint64_t live;                  /* in a mailbox */
 	uint64_t kept;                  /* deleted, and kept for those who want it back */
+	uint64_t apart;                 /* set apart: damaged */
 	uint64_t dead;                  /* nobody's, and not yet given back */
 	uint64_t given_back;            /* of the files' lengths, what takes no room */
 };
@@ -25,6 +26,7 @@ struct survey_space {
 struct survey {
 	uint64_t domains, mailboxes;
 	uint64_t messages, used;        /* in them; as the quotas count */
+	uint64_t set_apart;             /* entries that are damaged and not shown */
 	uint64_t oldest_ms;             /* when the oldest of them came; 0: there is none */
 	struct survey_space space;
 	uint64_t free, reserve;         /* octets of the spool's file system; below the second no

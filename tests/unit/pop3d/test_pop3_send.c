@@ -411,6 +411,73 @@ START_TEST(damage_in_the_middle)
 }
 END_TEST
 
+/* Writes over one octet of the message's body. */
+static void
+spoil(const char *what)
+{
+	char path[PATH_MAX], *all, *at;
+	struct stat file;
+	int fd = open_largest_segment(path);
+
+	ck_assert_int_eq(fstat(fd, &file), 0);
+	all = malloc((size_t)file.st_size);
+	ck_assert_int_eq(pread(fd, all, (size_t)file.st_size, 0), file.st_size);
+	at = memmem(all, (size_t)file.st_size, what, strlen(what));
+	ck_assert_ptr_nonnull(at);
+	ck_assert_int_eq(pwrite(fd, "#", 1, at - all), 1);
+	free(all);
+	close(fd);
+}
+
+/* One octet of the body is another one: refused as a whole, set apart from the next login on, and
+ * counted nowhere; everything else flows. */
+START_TEST(checksum_of_a_small_message)
+{
+	static const char spoiled[] = "Subject: x\r\n\r\nfind me here\r\n";
+	static const char begin[] = "-ERR [SYS/PERM] damaged, tell the postmaster\r\n+OK 2 ";
+	struct drive d;
+
+	site_deliver(&site, JOE, spoiled, strlen(spoiled), 1);
+	site_deliver(&site, JOE, HEADER, strlen(HEADER), 1);
+	drive_login(&d, &site);
+	spoil("find me here");
+	drive_say(&d, "RETR 1\r\nSTAT\r\nRETR 1\r\n");
+	ck_assert_int_eq(strncmp(d.said.buf, begin, strlen(begin)), 0);
+	ck_assert_ptr_nonnull(strstr(d.said.buf + strlen(begin), "\r\n-ERR [SYS/PERM] damaged"));
+	drive_say(&d, "DELE 1\r\nQUIT\r\n");
+	drive_free(&d, SESSION_END_SELF);
+	ck_assert_uint_eq(site_count(&site, JOE), 1);
+	drive_login(&d, &site);
+	drive_say(&d, "STAT\r\nUIDL 2\r\nRETR 1\r\n");
+	ck_assert_int_eq(strncmp(d.said.buf, "+OK 1 ", 6), 0);
+	ck_assert_ptr_nonnull(strstr(d.said.buf, "\r\n-ERR "));
+	ck_assert_ptr_nonnull(strstr(d.said.buf, HEADER));
+	drive_free(&d, SESSION_END_PEER);
+}
+END_TEST
+
+/* The same in a long one, which was begun by then: cut off, never ended. */
+START_TEST(checksum_of_a_large_message)
+{
+	size_t len;
+	char *message = make_message(600000, 70, &len);
+	struct drive d;
+
+	memcpy(message + len - 40, "find me here", 12);
+	site_deliver(&site, JOE, message, len, 1);
+	drive_login(&d, &site);
+	spoil("find me here");
+	drive_say(&d, "RETR 1\r\nNOOP\r\n");
+	ck_assert_int_eq(d.want, SESSION_DROP);
+	ck_assert_uint_gt(d.said.len, 200000);
+	ck_assert_uint_lt(d.said.len, len);
+	ck_assert_ptr_null(strstr(d.said.buf, "\r\n.\r\n"));
+	drive_free(&d, SESSION_END_ERROR);
+	ck_assert_uint_eq(site_count(&site, JOE), 0);
+	free(message);
+}
+END_TEST
+
 /* Memory runs out for a reply, or a slice that was on its way cannot be read any more: that ends
  * the session, but not while a job works for it. */
 static const char *const last[] = {
@@ -453,6 +520,8 @@ main(void)
 	tcase_add_test(tc, top_of_a_long_message);
 	tcase_add_test(tc, cold_message);
 	tcase_add_test(tc, damaged_message);
+	tcase_add_test(tc, checksum_of_a_small_message);
+	tcase_add_test(tc, checksum_of_a_large_message);
 	tcase_add_test(tc, message_that_cannot_be_read);
 	tcase_add_test(tc, damage_in_the_middle);
 	tcase_add_loop_test(tc, lost_replies, 0, sizeof(last) / sizeof(*last));
