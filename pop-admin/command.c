@@ -69,9 +69,10 @@ const struct command commands[] = {
 	    "removes mail past its age now, in one mailbox or in all, and lists it with the "
 	    "reason; "
 	    "--dry-run only lists it" },
-	{ "check", NULL, cmd_check, 0, 0, 0, "",
-	    "counts the store anew: sums, holders, what is kept, dead and given back, each message "
-	    "against its file; 65 when something is wrong (messages' checksums are not read)" },
+	{ "check", NULL, cmd_check, COMMAND_REPAIR | COMMAND_QUICK, 0, 0, "[--repair] [--quick]",
+	    "counts the store anew, sums, holders, what is kept, dead and given back, and reads each "
+	    "message against its checksum; 65 when something is wrong; --repair mends what can be "
+	    "mended and sets damaged mail apart, a copy of it in damaged/; --quick reads no message" },
 	{ .noun = "reindex", .max = SOME },
 	{ "backup", NULL, cmd_backup, COMMAND_MAKES_SPOOL, 1, 1, "DIR",
 	    "copies the spool into a folder while the daemons run, reads the copy back, and says "

@@ -37,6 +37,8 @@ enum command_flags {
 	COMMAND_DRY_RUN = 128,
 	COMMAND_UIDL_FROM = 256,
 	COMMAND_MAIL = 512,
+	COMMAND_REPAIR = 2048,
+	COMMAND_QUICK = 4096,
 	COMMAND_MAKES_SPOOL = 1024, /* runs without one */
 };
 

@@ -2,8 +2,7 @@
  * options - from the command line to a command: options, usage, dispatch.
  *
  * Options may stand before or after operands; "--" ends them.  An option that the
- * command does not take is an error, one that a later version will have is
- * refused as such, never taken and ignored.
+ * command does not take is an error.
  */
 #include "options.h"
 
@@ -16,9 +15,6 @@
 #include "base/mem.h"
 #include "base/version.h"
 #include "command.h"
-
-/* What commands will take that exist already or will. */
-static const char *const later[] = { "--repair" };
 
 /* What some commands take. */
 static const struct option {
@@ -37,6 +33,8 @@ static const struct option {
 	{ "--dry-run", COMMAND_DRY_RUN, NULL, 0 },
 	{ "--uidl-from", COMMAND_UIDL_FROM, "a file", offsetof(struct admin, uidl_from) },
 	{ "--mail", COMMAND_MAIL, "an address", offsetof(struct admin, mail) },
+	{ "--repair", COMMAND_REPAIR, NULL, 0 },
+	{ "--quick", COMMAND_QUICK, NULL, 0 },
 };
 #define NSOME (sizeof(some) / sizeof(some[0]))
 
@@ -46,17 +44,6 @@ struct line {
 	char **words; /* owned: what is no option */
 	size_t nwords;
 };
-
-static bool
-is_listed(const char *text, const char *const *list, size_t n)
-{
-	size_t len = strcspn(text, "=");
-
-	for (size_t i = 0; i < n; i++)
-		if (strlen(list[i]) == len && strncmp(text, list[i], len) == 0)
-			return true;
-	return false;
-}
 
 /* The value of an option that has one: behind "=", or the next argument, which is then
  * used up.  NULL when there is none. */
@@ -119,8 +106,6 @@ read_option(struct line *l, int *i, int argc, char **argv)
 			return admin_fail(EX_USAGE, "-c needs a file");
 	} else if (strncmp(option, "-c", 2) == 0) {
 		l->admin.config_file = option + 2;
-	} else if (is_listed(option, later, sizeof(later) / sizeof(later[0]))) {
-		return admin_fail(EX_USAGE, "%s is not in this version", option);
 	} else {
 		return admin_fail(EX_USAGE, "there is no option %s (try pop-admin --help)", option);
 	}

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +17,7 @@
 
 struct progress {
 	const char *doing;
+	atomic_uint_least64_t percent; /* one more than that; 0: not known */
 	pthread_t thread;
 	pthread_mutex_t mutex; /* guards what follows */
 	pthread_cond_t changed;
@@ -27,6 +29,7 @@ run(void *arg)
 {
 	struct progress *p = arg;
 	struct timespec at;
+	uint64_t percent;
 	bool shown = false;
 
 	clock_gettime(CLOCK_MONOTONIC, &at);
@@ -38,7 +41,12 @@ run(void *arg)
 		if (p->ended)
 			break;
 		pthread_mutex_unlock(&p->mutex);
-		fprintf(stderr, "\r%s: %u s", p->doing, seconds);
+		percent = atomic_load(&p->percent);
+		if (percent > 0)
+			fprintf(stderr, "\r%s: %u %%, %u s ", p->doing, (unsigned)percent - 1,
+			    seconds);
+		else
+			fprintf(stderr, "\r%s: %u s", p->doing, seconds);
 		shown = true;
 		pthread_mutex_lock(&p->mutex);
 	}
@@ -77,6 +85,13 @@ progress_begin(const char *doing)
 		mem_free(&p);
 	}
 	return p;
+}
+
+void
+progress_set(struct progress *p, uint64_t done, uint64_t all)
+{
+	if (p != NULL && all > 0)
+		atomic_store(&p->percent, 1 + (done < all ? (uint64_t)(100.0 * (double)done / (double)all) : 100));
 }
 
 void

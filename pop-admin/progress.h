@@ -7,10 +7,14 @@
 #ifndef POP_ADMIN_PROGRESS_H
 #define POP_ADMIN_PROGRESS_H
 
+#include <stdint.h>
+
 struct progress;
 
 /* `doing` is a static text: "counting the store anew".  NULL where nothing is to be shown. */
 struct progress *progress_begin(const char *doing);
+/* How much of all is done; shown in percent.  NULL is harmless.  Any thread. */
+void progress_set(struct progress *, uint64_t done, uint64_t all);
 /* Wipes the line out and ends; NULL is harmless.  No lock may be held. */
 void progress_end(struct progress **);
 

@@ -18,10 +18,12 @@
 #include <time.h>
 
 #include "account_internal.h"
+#include "base/clock.h"
 #include "base/mem.h"
 #include "lock.h"
 #include "maildrop_internal.h"
 #include "record.h"
+#include "recover.h"
 #include "spool_internal.h"
 
 /* How long a round of upkeep is waited for. */
@@ -43,6 +45,20 @@ static const char sql_address[] = "SELECT m.local, d.name FROM mailbox m"
 				  " JOIN domain d ON d.id = m.domain WHERE m.id = ?1";
 
 static const char sql_uid[] = "SELECT uid FROM entry WHERE mailbox = ?1 AND message = ?2";
+
+/* All that changes these changes them by how much; so what they are off by stays the same until it is
+ * taken away, whatever happens meanwhile. */
+static const char sql_used[] = "UPDATE mailbox SET used = used + ?2 WHERE id = ?1";
+static const char sql_messages[] = "UPDATE mailbox SET messages = messages + ?2 WHERE id = ?1";
+static const char sql_live[] = "UPDATE segment SET live = live + ?2 WHERE number = ?1";
+static const char sql_kept[] = "UPDATE meta SET value = value + ?1 WHERE key = 'kept_blocks'";
+
+static const char sql_removed[] = "UPDATE entry SET removed_s = ?3 WHERE mailbox = ?1"
+				  " AND message = ?2 AND state = 1 AND removed_s IS NULL";
+static const char sql_closed[] = "UPDATE segment SET state = 1 WHERE number = ?1";
+static const char sql_forget[] = "DELETE FROM segment WHERE number = ?1 AND live = 0";
+static const char sql_newest[] =
+    "UPDATE meta SET value = max(value, ?1) WHERE key = 'newest_segment'";
 
 /* --- findings ------------------------------------------------------------- */
 
@@ -78,25 +94,44 @@ name_message(struct check *k, uint64_t mailbox, uint64_t message, struct names *
 	sqlite3_reset(stmt);
 }
 
-void
-check_say(struct check *k, uint64_t mailbox, uint64_t message, const char *fmt, ...)
+static void
+say(struct check *k, uint64_t mailbox, uint64_t message, bool note, const char *fmt, va_list ap)
 {
 	struct names names = { "", "" };
 	char what[CHECK_WHAT_MAX];
-	va_list ap;
+	struct check_finding f = { .what = what, .note = note, .mended = k->mended };
 
-	va_start(ap, fmt);
 	vsnprintf(what, sizeof(what), fmt, ap);
-	va_end(ap);
 	if (mailbox != 0)
 		name_mailbox(k, mailbox, &names);
 	if (message != 0)
 		name_message(k, mailbox, message, &names);
-	k->result->wrong++;
-	k->each(k->arg,
-	    &(struct check_finding){ .address = names.address[0] != '\0' ? names.address : NULL,
-		.uid = message != 0 ? names.uid : NULL,
-		.what = what });
+	f.address = names.address[0] != '\0' ? names.address : NULL;
+	f.uid = message != 0 ? names.uid : NULL;
+	k->result->wrong += !note;
+	k->result->mended += k->mended && !note;
+	k->mended = false;
+	k->options->each(k->options->arg, &f);
+}
+
+void
+check_say(struct check *k, uint64_t mailbox, uint64_t message, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	say(k, mailbox, message, false, fmt, ap);
+	va_end(ap);
+}
+
+void
+check_note(struct check *k, uint64_t mailbox, uint64_t message, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	say(k, mailbox, message, true, fmt, ap);
+	va_end(ap);
 }
 
 /* --- mailboxes ------------------------------------------------------------ */
@@ -152,12 +187,14 @@ check_entry(struct check *k, sqlite3_stmt *stmt, bool has_mailbox)
 	if (blocks < 1 || blocks >= BLOCKS_MAX)
 		check_say(
 		    k, mailbox, message, "takes %" PRId64 " blocks: it cannot be read", blocks);
-	if (state != 0 && state != 1)
+	if (state < 0 || state > 2)
 		check_say(k, mailbox, message,
 		    "has the state %d, which means nothing: POP3 does not show it", state);
-	if (state == 1 && sqlite3_column_type(stmt, 5) == SQLITE_NULL)
+	if (state == 1 && sqlite3_column_type(stmt, 5) == SQLITE_NULL) {
+		check_mend(k, sql_removed, "uuu", mailbox, message, clock_wall_ms() / 1000);
 		check_say(k, mailbox, message,
 		    "was deleted and is kept, it is not known since when: it is kept for ever");
+	}
 }
 
 static enum spool_status
@@ -170,7 +207,8 @@ read_entries(struct check *k)
 
 	while ((st = index_step(k->c, stmt, &row)) == SPOOL_OK && row) {
 		uint64_t mailbox = account_u64(stmt, 0), blocks = account_u64(stmt, 3);
-		bool live = sqlite3_column_int(stmt, 4) == 0, has_mailbox;
+		int state = sqlite3_column_int(stmt, 4);
+		bool live = state == 0, has_mailbox;
 
 		while (at < k->nmailboxes && k->mailboxes[at].id < mailbox)
 			at++;
@@ -180,11 +218,14 @@ read_entries(struct check *k)
 			k->mailboxes[at].octets += account_u64(stmt, 2);
 			k->mailboxes[at].count++;
 		}
-		if (!live)
+		if (!live && state != 2)
 			k->kept_blocks += blocks;
+		k->result->set_apart += state == 2;
 		st = check_add_ref(k, account_u64(stmt, 1),
 		    has_mailbox ? (uint32_t)at : CHECK_NOBODY, blocks,
-		    live ? CHECK_LIVE : CHECK_KEPT);
+		    live         ? CHECK_LIVE
+			: state == 2 ? CHECK_APART
+				     : CHECK_KEPT);
 		if (st != SPOOL_OK)
 			break;
 	}
@@ -198,14 +239,18 @@ check_mailboxes(struct check *k)
 		const struct check_mailbox *m = &k->mailboxes[i];
 
 		k->result->messages += m->count;
-		if (m->used != m->octets)
+		if (m->used != m->octets) {
+			check_mend(k, sql_used, "uu", m->id, m->octets - m->used);
 			check_say(k, m->id, 0,
 			    "counts %" PRId64 " octets and holds %" PRIu64
 			    ": its quota lets in too little or too much",
 			    (int64_t)m->used, m->octets);
-		if (m->messages != m->count)
+		}
+		if (m->messages != m->count) {
+			check_mend(k, sql_messages, "uu", m->id, m->count - m->messages);
 			check_say(k, m->id, 0, "counts %" PRId64 " messages and holds %" PRIu64,
 			    (int64_t)m->messages, m->count);
+		}
 	}
 }
 
@@ -255,19 +300,27 @@ static void
 check_segments(struct check *k)
 {
 	for (size_t i = 0; i < k->nsegments; i++) {
-		const struct check_segment *s = &k->segments[i];
+		struct check_segment *s = &k->segments[i];
 
-		if (s->state < 0 || s->state > 2)
+		s->is_short = s->file != NULL && s->state == 1 && s->mark > 1 &&
+		              (s->mark - 1) * RECORD_BLOCK >= s->file->size;
+		if (s->state < 0 || s->state > 2) {
+			check_mend(k, sql_closed, "u", s->number);
 			check_say(k, 0, 0,
 			    "segment %" PRIu64 " has the state %d, which means nothing", s->number,
 			    s->state);
-		if (s->live != s->found)
+		}
+		if (s->live != s->found) {
+			check_mend(k, sql_live, "uu", s->number, s->found - s->live);
 			check_say(k, 0, 0,
 			    "segment %" PRIu64 " counts %" PRId64 " messages and has %" PRIu64
 			    ": its file goes too early or never",
 			    s->number, (int64_t)s->live, s->found);
-		if (s->state != 2 && s->file == NULL && s->found == 0)
+		}
+		if (s->state != 2 && s->file == NULL && s->found == 0) {
+			check_mend(k, sql_forget, "u", s->number);
 			check_say(k, 0, 0, "segment %" PRIu64 " has no file", s->number);
+		}
 	}
 }
 
@@ -299,24 +352,30 @@ check_meta(struct check *k)
 		st = read_meta(k, "newest_segment", &newest);
 	if (st != SPOOL_OK)
 		return st;
-	if (kept != k->kept_blocks)
+	if (kept != k->kept_blocks) {
+		check_mend(k, sql_kept, "u", k->kept_blocks - kept);
 		check_say(k, 0, 0,
 		    "%" PRId64 " blocks are counted as kept and %" PRIu64
 		    " are: keep_deleted_max is held to wrongly",
 		    (int64_t)kept, k->kept_blocks);
-	if (k->nsegments > 0 && k->segments[k->nsegments - 1].number > newest)
+	}
+	if (k->nsegments > 0 && k->segments[k->nsegments - 1].number > newest) {
+		check_mend(k, sql_newest, "u", k->segments[k->nsegments - 1].number);
 		check_say(k, 0, 0,
 		    "segment %" PRIu64 " is above %" PRIu64
 		    ", the newest number: a UID may be given twice",
 		    k->segments[k->nsegments - 1].number, newest);
+	}
 	for (size_t i = 0; i < k->files.n; i++) {
 		k->result->space.given_back += k->files.list[i].given_back;
 		if (k->files.list[i].number <= newest &&
-		    check_find_segment(k, k->files.list[i].number) == NULL)
+		    check_find_segment(k, k->files.list[i].number) == NULL) {
+			k->recover = k->options->repair;
 			check_say(k, 0, 0,
 			    "segments/%" PRIu64
 			    " is not in the index: what is in it is in no mailbox",
 			    k->files.list[i].number);
+		}
 	}
 	for (size_t i = 0; i < k->nsegments; i++)
 		if (k->segments[i].state < 2 && k->segments[i].mark > 0)
@@ -367,27 +426,67 @@ hold_janitor(struct spool *sp)
 	return rc == 0 ? SPOOL_OK : rc > 0 ? SPOOL_BUSY : SPOOL_IO;
 }
 
-enum spool_status
-check_run(struct spool *sp, void (*each)(void *arg, const struct check_finding *), void *arg,
-    struct check_result *r)
+/* The first part, with the janitor's role. */
+static enum spool_status
+check_count(struct check *k)
 {
-	struct check k = { .sp = sp, .each = each, .arg = arg, .result = r };
+	enum spool_status st;
+
+	pthread_mutex_lock(&k->sp->round_mutex);
+	st = hold_janitor(k->sp);
+	if (st == SPOOL_OK) {
+		st = index_read_begin(k->sp, INDEX_MAIN, &k->c);
+		if (st == SPOOL_OK)
+			st = check_index(k);
+		index_read_end(k->sp, &k->c);
+		lock_role_release(&k->sp->locks, LOCK_JANITOR);
+	}
+	pthread_mutex_unlock(&k->sp->round_mutex);
+	return st;
+}
+
+/* Files that the index does not know come in as at a start: by who has the recovery byte. */
+static enum spool_status
+recover(struct check *k)
+{
+	enum spool_status st;
+
+	if (!k->recover || lock_role_try(&k->sp->locks, LOCK_RECOVERY, false) != 0)
+		return SPOOL_OK;
+	st = recover_spool(k->sp);
+	lock_role_release(&k->sp->locks, LOCK_RECOVERY);
+	return st;
+}
+
+enum spool_status
+check_spool(struct spool *sp, const struct check_options *options, struct check_result *r)
+{
+	struct check k = { .sp = sp, .options = options, .result = r };
 	enum spool_status st;
 
 	*r = (struct check_result){ 0 };
-	pthread_mutex_lock(&sp->round_mutex);
-	st = hold_janitor(sp);
-	if (st == SPOOL_OK) {
-		st = index_read_begin(sp, INDEX_MAIN, &k.c);
-		if (st == SPOOL_OK)
-			st = check_index(&k);
-		index_read_end(sp, &k.c);
-		lock_role_release(&sp->locks, LOCK_JANITOR);
-	}
-	pthread_mutex_unlock(&sp->round_mutex);
+	st = check_count(&k);
+	if (st == SPOOL_OK && !options->quick)
+		st = check_records(&k);
+	if (st == SPOOL_OK)
+		st = recover(&k);
+	if (st == SPOOL_OK)
+		st = k.failed;
+	/* What was mended is told as such. */
+	if (st == SPOOL_OK && options->repair)
+		st = index_sync(sp);
 	files_release(&k.files);
 	free(k.segments);
 	free(k.refs);
 	free(k.mailboxes);
 	return st;
+}
+
+enum spool_status
+check_run(struct spool *sp, void (*each)(void *arg, const struct check_finding *), void *arg,
+    struct check_result *r)
+{
+	const struct check_options options = { .quick = true, .each = each, .arg = arg };
+
+	return check_spool(sp, &options, r);
 }

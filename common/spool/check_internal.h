@@ -1,5 +1,5 @@
 /*
- * check_internal - what check.c and check_messages.c share.  Private to common/spool.
+ * check_internal - what the files of check share.  Private to common/spool.
  *
  * Thread: the one that checks.
  */
@@ -22,7 +22,7 @@ struct check_mailbox {
 	uint64_t octets, count;  /* as its entries say */
 };
 
-enum check_kind { CHECK_LIVE, CHECK_KEPT, CHECK_GARBAGE };
+enum check_kind { CHECK_LIVE, CHECK_KEPT, CHECK_APART, CHECK_GARBAGE };
 
 /* An entry, or what is garbage. */
 struct check_ref {
@@ -38,14 +38,17 @@ struct check_segment {
 	int state;
 	uint64_t found; /* messages that somebody holds */
 	const struct files_entry *file;
+	bool is_short; /* its file, by its mark */
 };
 
 struct check {
 	struct spool *sp;
 	struct index_conn *c;
-	void (*each)(void *arg, const struct check_finding *);
-	void *arg;
+	const struct check_options *options;
 	struct check_result *result;
+	bool mended;              /* what is said next was mended just now */
+	enum spool_status failed; /* to mend */
+	bool recover;             /* files that the index does not know are to be entered */
 
 	struct files files;
 	struct check_mailbox *mailboxes; /* owned, in order of id */
@@ -65,6 +68,18 @@ struct check {
 /* A finding about a mailbox (0: none) and a message in it (0: none). */
 void check_say(struct check *, uint64_t mailbox, uint64_t message, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
+
+/* The same of mail that is set apart. */
+void check_note(struct check *, uint64_t mailbox, uint64_t message, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+/* Where it is to be repaired: one statement in a transaction of its own, bound as account_run() does
+ * it.  The next finding says that it was mended. */
+void check_mend(struct check *, const char *sql, const char *types, ...);
+/* The row in holders by what holds the message now, of `n` entries that did. */
+void check_mend_holders(struct check *, uint64_t message, const struct check_ref *list, size_t n);
+
+/* Reads the records, and what follows from that; with no transaction open. */
+enum spool_status check_records(struct check *);
 
 /* One more entry, or garbage. */
 enum spool_status check_add_ref(struct check *, uint64_t message, uint32_t mailbox, uint64_t blocks,

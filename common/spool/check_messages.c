@@ -14,6 +14,8 @@
 
 static const char sql_garbage[] = "SELECT message, blocks FROM garbage";
 
+static const char sql_no_garbage[] = "DELETE FROM garbage WHERE message = ?1";
+
 static const char sql_holders[] = "SELECT message, n FROM holders ORDER BY message";
 
 enum spool_status
@@ -75,6 +77,13 @@ check_place(struct check *k, const struct check_ref *list, size_t n, const struc
 {
 	uint64_t end = message_block(list[0].message) + list[0].blocks;
 
+	/* What was set apart may lie anywhere; the others' records are looked at next, where they
+	 * are. */
+	if (list[0].kind == CHECK_APART)
+		return;
+	if (!k->options->quick && s != NULL && s->state != 2 &&
+	    (s->file == NULL || (end - 1) * RECORD_BLOCK >= s->file->size))
+		return;
 	if (s == NULL)
 		say_each(k, list, n,
 		    "lies in segment %" PRIu64 ", which the index does not know: it cannot be read",
@@ -113,13 +122,15 @@ next_holders(struct check *k, sqlite3_stmt *stmt)
 
 /* The message's row in holders against its entries, and those before it, which have none. */
 static enum spool_status
-check_holders(struct check *k, sqlite3_stmt *stmt, uint64_t message, uint64_t n)
+check_holders(struct check *k, sqlite3_stmt *stmt, uint64_t message,
+    const struct check_ref *list, uint64_t n)
 {
 	enum spool_status st = SPOOL_OK;
 	uint64_t counted = 1;
 	bool there;
 
 	while (st == SPOOL_OK && k->holders_left && k->message < message) {
+		check_mend_holders(k, k->message, NULL, 0);
 		check_say(k, 0, k->message,
 		    "counts %" PRIu64 " mailboxes that hold it, and none does", k->n);
 		st = next_holders(k, stmt);
@@ -129,14 +140,17 @@ check_holders(struct check *k, sqlite3_stmt *stmt, uint64_t message, uint64_t n)
 		counted = k->n;
 	if (st == SPOOL_OK && there)
 		st = next_holders(k, stmt);
-	if (n > 0 && (counted != n || (there && n == 1)))
+	if (n > 0 && (counted != n || (there && n == 1))) {
+		check_mend_holders(k, message, list, n);
 		check_say(k, 0, message,
 		    "counts %" PRIu64 " mailboxes that hold it, and %" PRIu64
 		    " do: its blocks are given back too early or never",
 		    counted, n);
-	else if (n == 0 && there)
+	} else if (n == 0 && there) {
+		check_mend_holders(k, message, NULL, 0);
 		check_say(k, 0, message, "counts %" PRIu64 " mailboxes that hold it, and none does",
 		    counted);
+	}
 	return st;
 }
 
@@ -154,16 +168,20 @@ check_message(
 	if (first->message + first->blocks > k->end)
 		k->end = first->message + first->blocks;
 	if (n == 0) {
-		if (s == NULL)
+		if (s == NULL) {
+			check_mend(k, sql_no_garbage, "u", first->message);
 			check_say(k, 0, first->message,
 			    "is garbage in segment %" PRIu64
 			    ", which is not there: its room is counted for ever",
 			    message_segment(first->message));
-		return check_holders(k, holders, first->message, 0);
+		}
+		return check_holders(k, holders, first->message, NULL, 0);
 	}
-	if (dead > 0)
+	if (dead > 0) {
+		check_mend(k, sql_no_garbage, "u", first->message);
 		check_say(k, mailbox_id(k, first), first->message,
 		    "is garbage too: its blocks are about to be given back, and it is lost then");
+	}
 	for (size_t i = 1; i < n; i++)
 		if (list[i].blocks != first->blocks)
 			check_say(k, mailbox_id(k, &list[i]), first->message,
@@ -174,9 +192,11 @@ check_message(
 	/* Those that live come first. */
 	if (first->kind == CHECK_LIVE)
 		k->result->space.live += (uint64_t)first->blocks * RECORD_BLOCK;
+	else if (first->kind == CHECK_APART)
+		k->result->space.apart += (uint64_t)first->blocks * RECORD_BLOCK;
 	else
 		k->result->space.kept += (uint64_t)first->blocks * RECORD_BLOCK;
-	return check_holders(k, holders, first->message, n);
+	return check_holders(k, holders, first->message, list, n);
 }
 
 enum spool_status
@@ -195,6 +215,6 @@ check_messages(struct check *k)
 		st = check_message(k, holders, list, n, all - n);
 	}
 	if (st == SPOOL_OK)
-		st = check_holders(k, holders, UINT64_MAX, 0);
+		st = check_holders(k, holders, UINT64_MAX, NULL, 0);
 	return st;
 }

@@ -1,0 +1,407 @@
+/* check with its records, and what --repair makes of each damage. */
+#include "delivery_test.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <sys/stat.h>
+
+#include "common/spool/health.h"
+#include "spool/check.h"
+#include "spool/maildrop.h"
+
+static struct spool *sp;
+static uint64_t ids[4];
+
+static void
+open_as(enum spool_role role)
+{
+	const struct spool_options options = { .dir = spool_test_dir, .role = role,
+		.segment_max = 64 * 1024 };
+	struct strbuf err;
+
+	strbuf_init(&err, 1024);
+	ck_assert_msg(spool_open(&options, &sp, &err) == SPOOL_OK, "%s", err.buf);
+	strbuf_release(&err);
+}
+
+/* Mailboxes 1 and 2 have mail in segments of their own: ids[0] and ids[1]; ids[2] and ids[3]
+ * share one. */
+static void
+setup(void)
+{
+	spool_test_make();
+	open_as(SPOOL_ADMIN);
+	test_mailboxes(sp, 3);
+	for (unsigned i = 0; i < 2; i++)
+		ck_assert_int_eq(test_deliver(sp, i, 70000, i + 1, i + 1, &ids[i]), SPOOL_OK);
+	ck_assert_uint_ne(message_segment(ids[0]), message_segment(ids[1]));
+	/* These two share a segment, and the second its mailboxes. */
+	ck_assert_int_eq(test_deliver(sp, 2, 5000, 1, 1, &ids[2]), SPOOL_OK);
+	ck_assert_int_eq(test_deliver(sp, 3, 9000, 1, 2, &ids[3]), SPOOL_OK);
+	ck_assert_uint_eq(message_segment(ids[2]), message_segment(ids[3]));
+	spool_close(&sp);
+	open_as(SPOOL_ADMIN);
+}
+
+static void
+teardown(void)
+{
+	spool_close(&sp);
+	spool_test_remove();
+}
+
+static const char *
+path_of(const char *name)
+{
+	static char path[400];
+
+	snprintf(path, sizeof(path), "%s/%s", spool_test_dir, name);
+	return path;
+}
+
+static const char *
+segment_path(uint64_t message)
+{
+	char name[64];
+
+	snprintf(name, sizeof(name), "segments/%" PRIu64, message_segment(message));
+	return path_of(name);
+}
+
+static void
+write_finding(void *arg, const struct check_finding *f)
+{
+	strbuf_addf(arg, "%s %s %s %s\n", f->note ? "note" : f->mended ? "mended" : "wrong",
+	    f->address != NULL ? f->address : "-", f->uid != NULL ? f->uid : "-", f->what);
+}
+
+static struct check_result r;
+
+/* All findings as one text, valid until the next call. */
+static const char *
+check(bool repair)
+{
+	static struct strbuf text;
+	const struct check_options options = { .repair = repair, .each = write_finding,
+		.arg = &text };
+
+	strbuf_release(&text);
+	strbuf_init(&text, 1 << 20);
+	strbuf_addstr(&text, "");
+	ck_assert_int_eq(check_spool(sp, &options, &r), SPOOL_OK);
+	return text.len > 0 ? text.buf : "";
+}
+
+static void
+assert_right(void)
+{
+	ck_assert_str_eq(check(false), "");
+	ck_assert_uint_eq(r.wrong + r.mended + r.set_apart, 0);
+}
+
+/* The file of a segment is written over: one octet, `at` in the record, is another one. */
+static void
+flip(uint64_t message, uint64_t at)
+{
+	off_t offset = (off_t)(message_block(message) * RECORD_BLOCK + at);
+	int fd = open(segment_path(message), O_RDWR);
+	char octet;
+
+	ck_assert_int_eq(pread(fd, &octet, 1, offset), 1);
+	octet ^= 1;
+	ck_assert_int_eq(pwrite(fd, &octet, 1, offset), 1);
+	close(fd);
+}
+
+static size_t
+shown(uint64_t mailbox)
+{
+	struct maildrop *md;
+	size_t n;
+
+	ck_assert_int_eq(maildrop_lock(sp, mailbox, "test", &md), SPOOL_OK);
+	ck_assert_int_eq(maildrop_load(md), SPOOL_OK);
+	n = maildrop_count(md);
+	maildrop_close(&md);
+	return n;
+}
+
+static bool
+copied(uint64_t message)
+{
+	char name[64], uid[SPOOL_UID_LEN + 1];
+	struct stat file;
+
+	spool_uid_format(uid, message);
+	snprintf(name, sizeof(name), "damaged/%s", uid);
+	return stat(path_of(name), &file) == 0 && file.st_size % 4096 == 0 && file.st_size > 0;
+}
+
+static void
+run(const char *what)
+{
+	char command[1000];
+
+	snprintf(command, sizeof(command), "cd '%s' && { %s; }", spool_test_dir, what);
+	ck_assert_int_eq(system(command), 0);
+}
+
+static char *
+says(const char *state, const char *address, uint64_t message, const char *what)
+{
+	static char text[300];
+	char uid[SPOOL_UID_LEN + 1] = "-";
+
+	if (message != 0)
+		spool_uid_format(uid, message);
+	snprintf(text, sizeof(text), "%s %s %s %s", state, address, uid, what);
+	return text;
+}
+
+#define FINDS(text, ...)                                                                           \
+	ck_assert_msg(strstr(text, says(__VA_ARGS__)) != NULL, "%s\nnot in\n%s", says(__VA_ARGS__), text)
+
+START_TEST(nothing_wrong)
+{
+	assert_right();
+	ck_assert_uint_eq(r.records, 4);
+	ck_assert_uint_eq(r.messages, 5);
+	ck_assert_str_eq(check(true), "");
+	assert_right();
+}
+END_TEST
+
+/* Where an octet of a record may be wrong: magic, lengths, envelope, body, its very end. */
+static const uint64_t octets[] = { 0, 60, 97, 110, 3000, 9000 };
+
+START_TEST(damaged_record)
+{
+	const char *found;
+
+	flip(ids[3], octets[_i]);
+	found = check(false);
+	FINDS(found, "wrong", "user1@example.test", ids[3], "its record is damaged");
+	FINDS(found, "wrong", "user2@example.test", ids[3], "its record is damaged");
+	ck_assert_uint_eq(r.wrong, 2);
+	/* Looking changes nothing. */
+	ck_assert_uint_eq(shown(1), 3);
+	ck_assert(!copied(ids[3]));
+
+	found = check(true);
+	FINDS(found, "mended", "user1@example.test", ids[3], "its record is damaged");
+	ck_assert_uint_eq(r.mended, 2);
+	ck_assert_uint_eq(r.wrong, 2);
+	ck_assert_uint_eq(r.set_apart, 2);
+	ck_assert(copied(ids[3]));
+	ck_assert_uint_eq(shown(1), 2);
+	ck_assert_uint_eq(shown(2), 1);
+	test_invariants(sp);
+	ck_assert_int_eq(test_read_back(sp, ids[2], 1), 2);
+
+	/* It is known now. */
+	found = check(false);
+	FINDS(found, "note", "user1@example.test", ids[3], "is set apart");
+	ck_assert_uint_eq(r.wrong, 0);
+	ck_assert_uint_eq(r.set_apart, 2);
+	/* Upkeep gives nothing of it back. */
+	ck_assert_int_eq(spool_upkeep(sp), SPOOL_OK);
+
+	/* Somebody put the file back. */
+	flip(ids[3], octets[_i]);
+	found = check(false);
+	FINDS(found, "wrong", "user2@example.test", ids[3], "is set apart, and is whole again");
+	check(true);
+	ck_assert_uint_eq(r.mended, 2);
+	assert_right();
+	ck_assert_uint_eq(shown(1), 3);
+	ck_assert_uint_eq(shown(2), 2);
+	test_invariants(sp);
+}
+END_TEST
+
+/* What was deleted and is kept comes back as that. */
+START_TEST(damaged_while_kept)
+{
+	const struct spool_policy policy = { .keep_deleted_s = 3600,
+		.keep_deleted_max = UINT64_C(1) << 40 };
+	struct maildrop *md;
+
+	spool_set_policy(sp, &policy);
+	ck_assert_int_eq(maildrop_lock(sp, 2, "test", &md), SPOOL_OK);
+	ck_assert_int_eq(maildrop_load(md), SPOOL_OK);
+	maildrop_mark(md, 0);
+	ck_assert_int_eq(maildrop_update(md), SPOOL_OK);
+	maildrop_close(&md);
+	flip(ids[1], 3000);
+	check(true);
+	ck_assert_uint_eq(r.mended, 1);
+	test_invariants(sp);
+	ck_assert_int_eq(test_number(sp, "SELECT count(*) FROM entry WHERE state = 1"), 0);
+	flip(ids[1], 3000);
+	check(true);
+	test_invariants(sp);
+	ck_assert_int_eq(test_number(sp, "SELECT count(*) FROM entry WHERE state = 1"), 1);
+	assert_right();
+}
+END_TEST
+
+/* A mailbox goes with what was set apart in it, and nothing is counted wrongly. */
+START_TEST(goes_with_its_mailbox)
+{
+	struct address address = spool_test_address("user1@example.test");
+
+	flip(ids[3], 3000);
+	check(true);
+	ck_assert_int_eq(account_user_remove(sp, &address), SPOOL_OK);
+	test_invariants(sp);
+	check(false);
+	ck_assert_uint_eq(r.wrong, 0);
+	ck_assert_uint_eq(r.set_apart, 1);
+}
+END_TEST
+
+START_TEST(missing_segment)
+{
+	char command[900];
+	const char *found;
+
+	snprintf(command, sizeof(command), "mv '%s' away", segment_path(ids[3]));
+	run(command);
+	spool_close(&sp);
+	open_as(SPOOL_ADMIN);
+	found = check(false);
+	FINDS(found, "wrong", "user1@example.test", ids[2], "lies in segment ");
+	ck_assert_ptr_nonnull(strstr(found, "whose file is gone"));
+	ck_assert_uint_eq(r.wrong, 3);
+	/* Whoever opens it for clients refuses both mailboxes, and not the third. */
+	{
+		struct spool *admin = sp;
+		struct maildrop *md;
+
+		open_as(SPOOL_POP3D);
+		ck_assert_int_eq(spool_wait_ready(sp), SPOOL_OK);
+		for (uint64_t i = 1; i <= 3; i++) {
+			ck_assert_int_eq(maildrop_lock(sp, i, "test", &md), SPOOL_OK);
+			ck_assert_int_eq(maildrop_load(md), i < 3 ? SPOOL_IO : SPOOL_OK);
+			maildrop_close(&md);
+		}
+		/* Repaired meanwhile: it sees what is left, without a restart. */
+		ck_assert_ptr_nonnull(admin);
+		struct spool *daemon = sp;
+		sp = admin;
+		check(true);
+		ck_assert_uint_eq(r.mended, 3);
+		ck_assert_uint_eq(r.wrong, 3);
+		sp = daemon;
+		ck_assert_uint_eq(shown(1), 1);
+		ck_assert_uint_eq(shown(2), 1);
+		spool_close(&sp);
+		sp = admin;
+	}
+	test_invariants(sp);
+	snprintf(command, sizeof(command), "mv away '%s'", segment_path(ids[3]));
+	run(command);
+	check(true);
+	assert_right();
+	ck_assert_uint_eq(shown(1), 3);
+}
+END_TEST
+
+/* What is left of a file that was cut stays readable, and its mailbox is shown again. */
+START_TEST(short_segment)
+{
+	uint64_t end = message_block(ids[3]) + 1;
+
+	ck_assert_uint_lt(message_block(ids[2]), message_block(ids[3]));
+	ck_assert_int_eq(truncate(segment_path(ids[3]), (off_t)(end * 4096)), 0);
+	FINDS(check(false), "wrong", "user1@example.test", ids[3], "its record is damaged");
+	ck_assert_ptr_nonnull(strstr(check(false), "is shorter than what was written to it"));
+	check(true);
+	ck_assert_uint_eq(r.wrong, 3);
+	ck_assert_uint_eq(r.mended, 3);
+	spool_close(&sp);
+	open_as(SPOOL_POP3D);
+	ck_assert_int_eq(spool_wait_ready(sp), SPOOL_OK);
+	ck_assert_uint_eq(shown(1), 2);
+	ck_assert_int_eq(test_read_back(sp, ids[2], 1), 2);
+}
+END_TEST
+
+/* What sums and counts may be off by. */
+static const char *const drifts[] = {
+	"UPDATE mailbox SET used = used + 7 WHERE id = 1",
+	"UPDATE mailbox SET used = 0, messages = 0 WHERE id = 2",
+	"UPDATE mailbox SET messages = 40",
+	"DELETE FROM holders",
+	"UPDATE holders SET n = 9",
+	"INSERT INTO holders SELECT message, 2 FROM entry WHERE mailbox = 1 AND octets < 9000",
+	"INSERT INTO holders VALUES (5, 3)",
+	"UPDATE segment SET live = live + 3",
+	"UPDATE segment SET live = 9 WHERE number = (SELECT max(number) FROM segment)",
+	"UPDATE meta SET value = 77 WHERE key = 'kept_blocks'",
+	"UPDATE meta SET value = 1 WHERE key = 'newest_segment'",
+	"INSERT INTO garbage SELECT message, blocks FROM entry WHERE mailbox = 2 LIMIT 1",
+	"INSERT INTO garbage VALUES (4711, 1)",
+	"UPDATE entry SET blocks = blocks + 1 WHERE mailbox = 1 AND octets > 60000",
+};
+
+START_TEST(each_drift)
+{
+	test_sql(sp, drifts[_i]);
+	check(false);
+	ck_assert_uint_gt(r.wrong, 0);
+	ck_assert_uint_eq(r.mended, 0);
+	check(true);
+	ck_assert_msg(r.mended == r.wrong && r.wrong > 0, "%s", drifts[_i]);
+	assert_right();
+	test_invariants(sp);
+	ck_assert_int_eq(spool_upkeep(sp), SPOOL_OK);
+	ck_assert_int_eq(test_read_back(sp, ids[0], 1), 0);
+	ck_assert_int_eq(test_read_back(sp, ids[3], 2), 3);
+}
+END_TEST
+
+/* A segment that the index forgot: its mail comes in, as at a start. */
+START_TEST(forgotten_segment)
+{
+	char sql[300];
+
+	snprintf(sql, sizeof(sql),
+	    "DELETE FROM entry WHERE message = %" PRIu64 "; DELETE FROM segment WHERE number = %" PRIu64
+	    "; UPDATE mailbox SET messages = messages - 1, used = used - (70000 + 0) WHERE id = 1",
+	    ids[0], message_segment(ids[0]));
+	test_sql(sp, sql);
+	check(false);
+	ck_assert_uint_gt(r.wrong, 0);
+	check(true);
+	check(true);
+	assert_right();
+	ck_assert_uint_eq(shown(1), 3);
+	ck_assert_int_eq(test_read_back(sp, ids[0], 1), 0);
+}
+END_TEST
+
+int
+main(void)
+{
+	Suite *suite = suite_create("repair");
+	SRunner *runner = srunner_create(suite);
+	TCase *tc = tcase_create("repair");
+	int failed;
+
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_set_timeout(tc, 60);
+	tcase_add_test(tc, nothing_wrong);
+	tcase_add_loop_test(tc, damaged_record, 0, 6);
+	tcase_add_test(tc, damaged_while_kept);
+	tcase_add_test(tc, goes_with_its_mailbox);
+	tcase_add_test(tc, missing_segment);
+	tcase_add_test(tc, short_segment);
+	tcase_add_loop_test(tc, each_drift, 0, (int)(sizeof(drifts) / sizeof(*drifts)));
+	tcase_add_test(tc, forgotten_segment);
+	suite_add_tcase(suite, tc);
+	srunner_run_all(runner, CK_NORMAL);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed != 0;
+}
