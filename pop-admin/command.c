@@ -73,7 +73,10 @@ const struct command commands[] = {
 	    "counts the store anew, sums, holders, what is kept, dead and given back, and reads each "
 	    "message against its checksum; 65 when something is wrong; --repair mends what can be "
 	    "mended and sets damaged mail apart, a copy of it in damaged/; --quick reads no message" },
-	{ .noun = "reindex", .max = SOME },
+	{ "reindex", NULL, cmd_reindex, COMMAND_MAKES_SPOOL, 0, 0, "",
+	    "rebuilds the index from the segments alone, with the daemons stopped; accounts are kept "
+	    "where the old index can be read, else mailboxes come back disabled until they get a "
+	    "password; mail deleted lately can come back" },
 	{ "backup", NULL, cmd_backup, COMMAND_MAKES_SPOOL, 1, 1, "DIR",
 	    "copies the spool into a folder while the daemons run, reads the copy back, and says "
 	    "so; "

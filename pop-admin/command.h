@@ -62,6 +62,7 @@ int cmd_restore(struct admin *, char **operands, size_t n);
 
 int cmd_expire(struct admin *, char **operands, size_t n);
 int cmd_check(struct admin *, char **operands, size_t n);
+int cmd_reindex(struct admin *, char **operands, size_t n);
 int cmd_status(struct admin *, char **operands, size_t n);
 int cmd_doctor(struct admin *, char **operands, size_t n);
 

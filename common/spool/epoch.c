@@ -77,6 +77,14 @@ read_said(struct spool *sp, struct said *said_r)
 	return SPOOL_OK;
 }
 
+uint32_t
+epoch_said(struct spool *sp)
+{
+	struct said said;
+
+	return read_said(sp, &said) == SPOOL_OK ? said.epoch : 0;
+}
+
 static enum spool_status
 read_index(struct index_conn *c, uint32_t *epoch_r)
 {

@@ -61,6 +61,8 @@ void epoch_note_file(struct spool *);
 /* Inside a transaction: the index is still the one that it was.  Else it is noted, and the status is
  * SPOOL_IO. */
 enum spool_status epoch_compare(struct spool *, struct index_conn *);
+/* What segments/epoch says of the index as a whole; 0 when it does not say. */
+uint32_t epoch_said(struct spool *);
 /* What stands in index.db is at least what was known to; false when it cannot be read. */
 bool epoch_file_holds(struct spool *, int fd);
 

@@ -29,7 +29,7 @@ struct index_conn;
 /* A database: its readers, its writer, its log. */
 struct index_store;
 
-enum index_db { INDEX_MAIN, INDEX_SECRETS };
+enum index_db { INDEX_MAIN, INDEX_SECRETS, INDEX_NEW /* being rebuilt */ };
 
 /* In the spool's folder: while it is there the index is being rebuilt. */
 #define INDEX_REBUILT "index/rebuild.db"

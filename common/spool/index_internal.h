@@ -65,6 +65,15 @@ void index_rollback(struct index_conn *);
 enum spool_status index_writer_take(struct index_store *, const char *what);
 void index_writer_give(struct index_store *);
 
+/* A new, empty index in INDEX_REBUILT, instead of one that is there: its writer has no transaction and
+ * no spool.  In err a sentence. */
+enum spool_status index_rebuild_begin(const struct disk_ops *, const char *spool_dir, int spool_fd,
+    struct index_store **store_r, struct strbuf *err);
+/* All of it is in its file, and on disk; then it is closed. */
+enum spool_status index_rebuild_end(struct index_store **);
+/* Takes INDEX_REBUILT away again. */
+void index_rebuild_forget(const struct disk_ops *, int spool_fd);
+
 /* The file that has the database's name now is the one that is open. */
 bool index_in_place(const struct index_store *);
 /* Opens `file_fd` anew.  0 or -1 with errno. */

@@ -27,6 +27,8 @@ static const struct {
 } databases[] = {
 	[INDEX_MAIN] = { "index", "index.db", index_steps,
 	    sizeof(index_steps) / sizeof(*index_steps) },
+	[INDEX_NEW] = { "index", "rebuild.db", index_steps,
+	    sizeof(index_steps) / sizeof(*index_steps) },
 	[INDEX_SECRETS] = { "secrets", "secrets.db", secrets_steps,
 	    sizeof(secrets_steps) / sizeof(*secrets_steps) },
 };
@@ -211,6 +213,62 @@ out:
 	if (dir >= 0)
 		close(dir);
 	index_close(&s);
+	return st;
+}
+
+void
+index_rebuild_forget(const struct disk_ops *ops, int spool_fd)
+{
+	static const char *const names[] = { INDEX_REBUILT "-wal", INDEX_REBUILT "-shm",
+		INDEX_REBUILT };
+
+	for (size_t i = 0; i < 3; i++)
+		if (disk_unlink(ops, spool_fd, names[i]) != 0)
+			spool_failed("rebuild_not_removed", names[i], errno);
+}
+
+enum spool_status
+index_rebuild_begin(const struct disk_ops *ops, const char *spool_dir, int spool_fd,
+    struct index_store **store_r, struct strbuf *err)
+{
+	struct index_store *s;
+	enum spool_status st;
+
+	*store_r = NULL;
+	index_rebuild_forget(ops, spool_fd);
+	st = index_create(ops, spool_dir, spool_fd, INDEX_NEW, err);
+	if (st != SPOOL_OK)
+		return st;
+	s = store_new(spool_dir, INDEX_NEW);
+	if (s == NULL)
+		return SPOOL_NO_MEMORY;
+	st = index_conn_open(s, true, &s->writer);
+	if (st == SPOOL_OK)
+		*store_r = s;
+	else
+		index_close(&s);
+	return st;
+}
+
+enum spool_status
+index_rebuild_end(struct index_store **sp)
+{
+	struct index_store *s = *sp;
+	enum spool_status st = SPOOL_OK;
+	int fd, rc;
+
+	index_reset_all(s->writer);
+	rc = sqlite3_wal_checkpoint_v2(
+	    s->writer->db, "main", SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+	if (rc != SQLITE_OK)
+		return index_failed(s->writer, "checkpoint", rc);
+	fd = open(s->path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || fsync(fd) != 0)
+		st = spool_failed("reindex_failed", s->path, errno);
+	/* SQLite's locks on it go with this: nobody else has it. */
+	if (fd >= 0)
+		close(fd);
+	index_close(sp);
 	return st;
 }
 

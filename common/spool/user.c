@@ -33,6 +33,9 @@ static const char sql_add[] =
     "INSERT INTO mailbox (domain, local, folded, created_s, quota, expire_s)"
     " VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
 
+static const char sql_enable_recovered[] = "UPDATE mailbox SET enabled = 1, recovered = 0"
+					   " WHERE id = ?1 AND recovered = 1";
+
 static const char sql_enable[] = "UPDATE mailbox SET enabled = ?2 WHERE id = ?1";
 
 static const char sql_rename[] =
@@ -205,6 +208,20 @@ account_user_list(
 	return st;
 }
 
+/* One that came back out of the segments alone waits for its password (spool/reindex.h). */
+static enum spool_status
+enable_recovered(struct spool *spool, uint64_t id)
+{
+	struct index_conn *c;
+	enum spool_status st;
+
+	st = index_write_begin(spool, INDEX_MAIN, "user passwd", &c);
+	if (st != SPOOL_OK)
+		return st;
+	st = account_run(c, sql_enable_recovered, "u", id);
+	return account_end(spool, &c, st);
+}
+
 enum spool_status
 account_user_set_password(
     struct spool *spool, const struct address *address, const void *password, size_t password_len)
@@ -222,7 +239,7 @@ account_user_set_password(
 	st = secrets_change(spool, id, hash, text);
 	mem_wipe(text, sizeof(text));
 	mem_wipe(hash, sizeof(hash));
-	return st;
+	return st == SPOOL_OK ? enable_recovered(spool, id) : st;
 }
 
 enum spool_status

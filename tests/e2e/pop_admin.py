@@ -870,7 +870,7 @@ def options(build):
         admin.fails(DATA, "user", "show", "--", "--json", says="not a full address")
         admin.fails(USAGE, "user", "show", says="usage: pop-admin user show ADDRESS")
         admin.fails(USAGE, "user", "show", "joe@a.test", "--quota", "1G", says="takes no --quota")
-        for words in (("reindex",), ("who",), ("kick", "joe@a.test")):
+        for words in (("who",), ("kick", "joe@a.test")):
             admin.fails(USAGE, *words, says="not in this version")
         same(len(admin.json("user", "list")), 1)
 

@@ -1,0 +1,312 @@
+/*
+ * reindex - segments into a new index, and that one into the old one's place.
+ *
+ * Invariants:
+ *  1. Roles recovery and open are held exclusively: no process has the spool open, none opens it.
+ *  2. A record is believed as recovery believes it, and a segment without its header not at all: its
+ *     random octets would have to come from what it holds, and anybody can send that.
+ *  3. index/rebuild.db is there until the new index has the name; while it is, nobody opens the index.
+ *  4. Nothing is deleted but the halves of an earlier attempt: the old index stays under another name,
+ *     and a segment of which nothing was believed, though it is not empty, is moved to damaged/.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "account_internal.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "entry.h"
+#include "files.h"
+#include "health.h"
+#include "index_internal.h"
+#include "lock.h"
+#include "recover.h"
+#include "reindex_internal.h"
+#include "segment.h"
+
+#define DAMAGED_DIR "damaged"
+#define PROGRESS_STEP (UINT64_C(4) << 20)
+
+static const char sql_segment[] = "INSERT INTO main.segment VALUES (?1, 1, ?2, ?3)";
+static const char sql_newest[] =
+    "UPDATE main.meta SET value = max(value, ?1) WHERE key = 'newest_segment'";
+
+/* A segment on its way into the index. */
+struct scan {
+	struct reindex *x;
+	struct segment_id id;
+	int fd;
+	uint64_t end;  /* blocks */
+	uint64_t live; /* messages that somebody holds */
+	uint64_t unread, nobodys;
+};
+
+/* --- one segment ------------------------------------------------------------ */
+
+static enum spool_status
+enter(struct scan *s, const struct record *r, const struct record_envelope *e)
+{
+	struct reindex *x = s->x;
+	enum spool_status st = reindex_need_mailboxes(x, e);
+	size_t held = 0;
+
+	if (st == SPOOL_OK)
+		st = entry_add(x->c, message_id(s->id.number, r->block), r, e->reverse_path, e->list,
+		    e->n, &held);
+	s->live += held > 0;
+	s->nobodys += held == 0;
+	return st;
+}
+
+/* Anything but zeros in a block that is of no record. */
+static bool
+is_empty(int fd, uint64_t block)
+{
+	uint8_t buf[RECORD_BLOCK];
+	ssize_t n = pread(fd, buf, sizeof(buf), (off_t)(block * RECORD_BLOCK));
+
+	for (ssize_t i = 0; i < n; i++)
+		if (buf[i] != 0)
+			return false;
+	return n >= 0;
+}
+
+static enum spool_status
+scan_records(struct scan *s)
+{
+	enum spool_status st = SPOOL_OK;
+	struct record_envelope e;
+	struct record r;
+
+	for (uint64_t block = 1; st == SPOOL_OK && block < s->end;) {
+		st = recover_read(s->fd, &s->id, block, &r, &e);
+		if (st == SPOOL_NO_MESSAGE) {
+			s->unread += !is_empty(s->fd, block);
+			block++;
+			st = SPOOL_OK;
+		} else if (st == SPOOL_OK) {
+			st = enter(s, &r, &e);
+			record_envelope_release(&e);
+			block += record_blocks(&r);
+		}
+	}
+	return st;
+}
+
+/* Out of the janitor's way, who unlinks segments in which nothing lives. */
+static enum spool_status
+move_away(struct reindex *x, uint64_t number)
+{
+	const struct disk_ops *disk = x->spool.disk;
+	char name[SEGMENT_NAME_MAX];
+	enum spool_status st = SPOOL_OK;
+	int dir = -1;
+
+	if (disk_mkdir(disk, x->spool.dir_fd, DAMAGED_DIR) == 0)
+		dir = openat(x->spool.dir_fd, DAMAGED_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	segment_name(name, number);
+	if (dir < 0 || disk->renameat2(x->spool.segments_fd, name, dir, name, 0) != 0 ||
+	    disk_sync(disk, dir) != 0 || disk_sync(disk, x->spool.segments_fd) != 0)
+		st = spool_failed("segment_not_moved", name, errno);
+	if (dir >= 0)
+		close(dir);
+	return st;
+}
+
+static enum spool_status
+scan_segment(struct reindex *x, const struct files_entry *file)
+{
+	struct scan s = { .x = x };
+	uint8_t buf[SEGMENT_HEADER_LEN];
+	char name[SEGMENT_NAME_MAX];
+	enum spool_status st;
+
+	s.end = (file->size + RECORD_BLOCK - 1) / RECORD_BLOCK;
+	s.fd = openat(x->spool.segments_fd, segment_name(name, file->number), O_RDONLY | O_CLOEXEC);
+	if (s.fd < 0)
+		return spool_failed("segment_open_failed", name, errno);
+	if (pread(s.fd, buf, sizeof(buf), 0) != (ssize_t)sizeof(buf) ||
+	    segment_header_decode(buf, &s.id) != SPOOL_OK || s.id.number != file->number) {
+		log_event(LOG_LEVEL_ERROR, "segment_not_believed", log_num("segment", file->number),
+		    log_text("error", "its header is not one"),
+		    log_text("advice", "pop-admin mail extract reads what is in it"));
+		x->result->unreadable++;
+		close(s.fd);
+		return SPOOL_OK;
+	}
+	st = scan_records(&s);
+	close(s.fd);
+	x->result->segments++;
+	x->result->messages += s.live;
+	x->result->removed += s.nobodys;
+	x->result->unread += s.unread;
+	if (st == SPOOL_OK && s.live == 0 && s.unread > 0)
+		return move_away(x, file->number);
+	if (st == SPOOL_OK)
+		st = account_run(x->c, sql_segment, "uuu", file->number, s.end, s.live);
+	return st;
+}
+
+static enum spool_status
+scan_all(struct reindex *x, void (*progress)(void *arg, uint64_t done, uint64_t all), void *arg)
+{
+	uint64_t done = 0, told = 0, all = 0;
+	struct files files;
+	enum spool_status st = files_list(&x->spool, &files);
+
+	for (size_t i = 0; i < files.n; i++)
+		all += files.list[i].size;
+	for (size_t i = 0; st == SPOOL_OK && i < files.n; i++) {
+		st = scan_segment(x, &files.list[i]);
+		done += files.list[i].size;
+		if (progress != NULL && done - told >= PROGRESS_STEP) {
+			told = done;
+			progress(arg, done, all);
+		}
+	}
+	if (st == SPOOL_OK && files.n > 0)
+		st = account_run(x->c, sql_newest, "u", files.list[files.n - 1].number);
+	files_release(&files);
+	return st;
+}
+
+/* --- the new index ---------------------------------------------------------- */
+
+static enum spool_status
+fill(struct reindex *x, void (*progress)(void *arg, uint64_t done, uint64_t all), void *arg)
+{
+	char sql[64];
+	enum spool_status st = reindex_take_accounts(x);
+
+	if (st == SPOOL_OK)
+		st = scan_all(x, progress, arg);
+	if (st == SPOOL_OK)
+		st = reindex_finish_accounts(x);
+	/* Newer than any copy of the old one. */
+	snprintf(sql, sizeof(sql), "PRAGMA main.application_id = %u",
+	    (unsigned)epoch_said(&x->spool) + 1);
+	if (st == SPOOL_OK && sqlite3_exec(index_db(x->c), sql, NULL, NULL, NULL) != SQLITE_OK)
+		st = index_failed(x->c, "epoch", sqlite3_errcode(index_db(x->c)));
+	if (st == SPOOL_OK)
+		st = index_run(x->c, index_stmt(x->c, "COMMIT"));
+	if (st != SPOOL_OK)
+		index_rollback(x->c);
+	reindex_detach(x);
+	return st;
+}
+
+/* Another name for a file that may be missing. */
+static int
+keep(const struct disk_ops *disk, int dir, const char *name, const char *as)
+{
+	return disk->linkat(dir, name, dir, as, 0) == 0 || errno == ENOENT ? 0 : -1;
+}
+
+/* One rename is what counts: before it the old index has its name, and rebuild.db keeps everybody
+ * off; after it the new one. */
+static enum spool_status
+exchange(struct reindex *x)
+{
+	const struct disk_ops *disk = x->spool.disk;
+	int dir = openat(x->spool.dir_fd, "index", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	uint64_t now_s = clock_wall_ms() / 1000;
+	char before[64], before_log[80];
+	enum spool_status st = SPOOL_OK;
+
+	snprintf(before, sizeof(before), "index.db.before-%" PRIu64, now_s);
+	snprintf(before_log, sizeof(before_log), "%s-wal", before);
+	if (dir < 0 || keep(disk, dir, "index.db", before) != 0 ||
+	    keep(disk, dir, "index.db-wal", before_log) != 0 || disk_sync(disk, dir) != 0 ||
+	    disk_unlink(disk, dir, "rebuild.db-wal") != 0 ||
+	    disk_unlink(disk, dir, "rebuild.db-shm") != 0 ||
+	    disk_unlink(disk, dir, "index.db-wal") != 0 ||
+	    disk_unlink(disk, dir, "index.db-shm") != 0 || disk_sync(disk, dir) != 0 ||
+	    disk->renameat2(dir, "rebuild.db", dir, "index.db", 0) != 0 ||
+	    disk_sync(disk, dir) != 0)
+		st = spool_failed("reindex_failed", "index", errno);
+	if (dir >= 0)
+		close(dir);
+	return st;
+}
+
+static enum spool_status
+rebuild(struct reindex *x, void (*progress)(void *arg, uint64_t done, uint64_t all), void *arg,
+    struct strbuf *err)
+{
+	enum spool_status st;
+
+	st = index_rebuild_begin(x->spool.disk, x->spool.dir, x->spool.dir_fd, &x->store, err);
+	if (st != SPOOL_OK)
+		return st;
+	x->c = x->store->writer;
+	st = fill(x, progress, arg);
+	if (st == SPOOL_OK)
+		st = index_rebuild_end(&x->store);
+	index_close(&x->store);
+	if (st == SPOOL_OK)
+		st = exchange(x);
+	else
+		index_rebuild_forget(x->spool.disk, x->spool.dir_fd);
+	return st;
+}
+
+/* --- the spool --------------------------------------------------------------- */
+
+static enum spool_status
+open_spool(struct spool *sp, struct strbuf *err)
+{
+	enum lock_role roles[] = { LOCK_RECOVERY, LOCK_OPEN };
+
+	sp->dir_fd = open(sp->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (sp->dir_fd >= 0)
+		sp->segments_fd =
+		    openat(sp->dir_fd, "segments", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (sp->segments_fd < 0 || locks_open(&sp->locks, sp->disk, sp->dir_fd) != 0) {
+		strbuf_addf(err, "%s: %s", sp->dir, strerror(errno));
+		return errno == ENOENT ? SPOOL_NO_SPOOL : SPOOL_IO;
+	}
+	sp->locks_open = true;
+	for (size_t i = 0; i < 2; i++) {
+		int rc = lock_role_try(&sp->locks, roles[i], false);
+
+		if (rc < 0)
+			return spool_failed("lock_failed", "locks/roles", errno);
+		if (rc > 0) {
+			strbuf_addf(err,
+			    "%s: smtpd, pop3d or another pop-admin has the spool open: stop them "
+			    "first",
+			    sp->dir);
+			return SPOOL_BUSY;
+		}
+	}
+	return SPOOL_OK;
+}
+
+enum spool_status
+reindex_spool(const char *dir, void (*progress)(void *arg, uint64_t done, uint64_t all), void *arg,
+    struct reindex_result *r, struct strbuf *err)
+{
+	struct reindex x = { .result = r };
+	enum spool_status st;
+
+	*r = (struct reindex_result){ 0 };
+	x.spool.dir = (char *)(uintptr_t)dir;
+	x.spool.dir_fd = x.spool.segments_fd = -1;
+	x.spool.disk = &disk_real;
+	st = open_spool(&x.spool, err);
+	if (st == SPOOL_OK)
+		st = rebuild(&x, progress, arg, err);
+	if (st != SPOOL_OK && err->len == 0)
+		strbuf_addf(err, "%s: %s", dir, spool_status_text(st));
+	if (x.spool.locks_open)
+		locks_close(&x.spool.locks);
+	if (x.spool.segments_fd >= 0)
+		close(x.spool.segments_fd);
+	if (x.spool.dir_fd >= 0)
+		close(x.spool.dir_fd);
+	return st;
+}

@@ -1,0 +1,268 @@
+/*
+ * reindex_accounts - who there is, out of an old index or out of the records.
+ *
+ * Invariants:
+ *  1. A mailbox's id means one mailbox for ever: mail of an id that the old index gave and does not
+ *     have any more is nobody's, and no address gets the mail of another id that had it before.
+ *  2. A mailbox that was made here is disabled.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "account_internal.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "index_internal.h"
+#include "reindex_internal.h"
+
+/* No mail reaches it (RFC 2606 2). */
+#define NOWHERE "recovered.invalid"
+
+/* Each statement in one transaction with the others; `old` may be of any version. */
+static const char take_accounts[] =
+    "INSERT INTO main.domain (id, name, folded, quota, expire_s)"
+    " SELECT id, name, folded, quota, expire_s FROM old.domain;"
+    "INSERT INTO main.mailbox (id, domain, local, folded, enabled, quota, expire_s,"
+    " expire_retrieved_s, warned, created_s, last_login_s, last_delivery_s, removals)"
+    " SELECT id, domain, local, folded, enabled, quota, expire_s, expire_retrieved_s, warned,"
+    " created_s, last_login_s, last_delivery_s, removals FROM old.mailbox;"
+    "INSERT INTO main.alias SELECT id, domain, local, folded FROM old.alias;"
+    "INSERT INTO main.alias_target SELECT alias, mailbox, next FROM old.alias_target;"
+    "DELETE FROM main.sqlite_sequence;"
+    "INSERT INTO main.sqlite_sequence SELECT name, seq FROM old.sqlite_sequence;"
+    "UPDATE main.meta SET value = (SELECT value FROM old.meta WHERE key = 'newest_segment')"
+    " WHERE key = 'newest_segment'";
+
+/* What an administrator or a session said of a message after it was delivered. */
+static const char take_beside[] =
+    "UPDATE main.entry SET uid = o.uid, expires_day = o.expires_day, retrieved_s = o.retrieved_s,"
+    " keep_retrieved_s = o.keep_retrieved_s, retrieved_expires_day = o.retrieved_expires_day"
+    " FROM old.entry AS o WHERE o.mailbox = entry.mailbox AND o.message = entry.message;"
+    "INSERT INTO main.removal SELECT * FROM old.removal WHERE mailbox IN (SELECT id FROM"
+    " main.mailbox)";
+
+static const char sql_last[] = "SELECT seq FROM main.sqlite_sequence WHERE name = 'mailbox'";
+static const char sql_known[] = "SELECT recovered FROM main.mailbox WHERE id = ?1";
+static const char sql_nowhere[] = "INSERT OR IGNORE INTO main.domain (name, folded)"
+				  " VALUES ('" NOWHERE "', '" NOWHERE "')";
+static const char sql_make[] =
+    "INSERT INTO main.mailbox (id, domain, local, folded, enabled, created_s, recovered)"
+    " SELECT ?1, id, ?2, ?2, 0, ?3, 1 FROM main.domain WHERE folded = '" NOWHERE "'";
+static const char sql_see[] = "INSERT OR REPLACE INTO temp.seen VALUES (?1, ?2)";
+static const char sql_recovered[] = "SELECT id, address FROM temp.seen WHERE id < ?1"
+				    " ORDER BY id DESC LIMIT 1";
+static const char sql_free[] = "SELECT 1 FROM main.mailbox WHERE domain = ?1 AND folded = ?2"
+			       " UNION ALL SELECT 1 FROM main.alias WHERE domain = ?1 AND folded = ?2";
+static const char sql_name[] =
+    "UPDATE main.mailbox SET domain = ?2, local = ?3, folded = ?4 WHERE id = ?1";
+static const char sql_nobody[] = "DELETE FROM main.domain WHERE folded = '" NOWHERE "' AND id NOT IN"
+				 " (SELECT domain FROM main.mailbox)";
+/* Records of mailboxes that are gone, and passwords, name ids too. */
+static const char sql_raise[] =
+    "UPDATE main.sqlite_sequence SET seq = max(seq, ?1) WHERE name = 'mailbox'";
+static const char sql_secrets[] = "SELECT max(mailbox) FROM secrets.secret";
+
+/* Statements that may fail, all or none. */
+static bool
+try_all(struct reindex *x, const char *sql)
+{
+	sqlite3 *db = index_db(x->c);
+	int rc = sqlite3_exec(db, "SAVEPOINT try", NULL, NULL, NULL);
+
+	if (rc == SQLITE_OK)
+		rc = sqlite3_exec(db, sql, NULL, NULL, NULL);
+	if (rc != SQLITE_OK) {
+		log_event(LOG_LEVEL_WARNING, "old_index_not_asked", log_text("path", x->spool.dir),
+		    log_text("error", sqlite3_errmsg(db)),
+		    log_text("advice", "what it knew is not taken over"));
+		sqlite3_exec(db, "ROLLBACK TO try", NULL, NULL, NULL);
+	}
+	sqlite3_exec(db, "RELEASE try", NULL, NULL, NULL);
+	return rc == SQLITE_OK;
+}
+
+static bool
+attach(struct reindex *x, const char *file, const char *as)
+{
+	char path[4096];
+	enum spool_status st;
+
+	if (faccessat(x->spool.dir_fd, file, F_OK, 0) != 0)
+		return false;
+	snprintf(path, sizeof(path), "%s/%s", x->spool.dir, file);
+	st = strcmp(as, "old") == 0 ? account_run(x->c, "ATTACH ?1 AS old", "t", path)
+	                            : account_run(x->c, "ATTACH ?1 AS secrets", "t", path);
+	return st == SPOOL_OK;
+}
+
+static enum spool_status
+one_number(struct reindex *x, const char *sql, uint64_t *n_r)
+{
+	sqlite3_stmt *stmt = account_query(x->c, sql, "");
+	enum spool_status st;
+	bool row;
+
+	*n_r = 0;
+	st = index_step(x->c, stmt, &row);
+	if (st == SPOOL_OK && row) {
+		*n_r = account_u64(stmt, 0);
+		sqlite3_reset(stmt);
+	}
+	return st;
+}
+
+enum spool_status
+reindex_take_accounts(struct reindex *x)
+{
+	sqlite3 *db = index_db(x->c);
+	enum spool_status st;
+
+	x->old = attach(x, "index/index.db", "old");
+	attach(x, "secrets/secrets.db", "secrets");
+	if (sqlite3_exec(db, "CREATE TEMP TABLE seen (id INTEGER PRIMARY KEY, address TEXT NOT NULL)",
+		NULL, NULL, NULL) != SQLITE_OK)
+		return index_failed(x->c, "temp table", sqlite3_errcode(db));
+	/* Not IMMEDIATE, which would want to write to what is attached. */
+	st = index_run(x->c, index_stmt(x->c, "BEGIN"));
+	if (st != SPOOL_OK || !x->old)
+		return st;
+	x->result->accounts = try_all(x, take_accounts);
+	return x->result->accounts ? one_number(x, sql_last, &x->last_known) : SPOOL_OK;
+}
+
+static enum spool_status
+make_mailbox(struct reindex *x, uint64_t id)
+{
+	enum spool_status st = account_run(x->c, sql_nowhere, "");
+	char local[32];
+
+	snprintf(local, sizeof(local), "%" PRIu64, id);
+	if (st == SPOOL_OK)
+		st = account_run(x->c, sql_make, "utu", id, local, clock_wall_ms() / 1000);
+	x->result->recovered += st == SPOOL_OK;
+	return st;
+}
+
+enum spool_status
+reindex_need_mailboxes(struct reindex *x, const struct record_envelope *e)
+{
+	enum spool_status st = SPOOL_OK;
+
+	for (size_t i = 0; st == SPOOL_OK && i < e->n; i++) {
+		const struct record_recipient *to = &e->list[i];
+		sqlite3_stmt *stmt;
+		bool row, recovered = true;
+
+		if (to->mailbox == 0 || to->mailbox > INT64_MAX)
+			continue;
+		stmt = account_query(x->c, sql_known, "u", to->mailbox);
+		st = index_step(x->c, stmt, &row);
+		if (st == SPOOL_OK && row) {
+			recovered = sqlite3_column_int(stmt, 0) != 0;
+			sqlite3_reset(stmt);
+		}
+		if (st != SPOOL_OK || (row && !recovered) || (!row && to->mailbox <= x->last_known))
+			continue;
+		if (!row)
+			st = make_mailbox(x, to->mailbox);
+		/* Segments come in the order of their making: the last address stays. */
+		if (st == SPOOL_OK)
+			st = account_run(x->c, sql_see, "ut", to->mailbox, to->address);
+	}
+	return st;
+}
+
+/* Under the name that is wanted, or one that tells what it was where somebody else has it by now. */
+static enum spool_status
+name_mailbox(struct reindex *x, uint64_t id, const char *text)
+{
+	char local[ADDRESS_MAX + 32], folded[ADDRESS_MAX + 32];
+	struct address address;
+	enum spool_status st;
+	sqlite3_stmt *stmt;
+	uint64_t domain;
+	bool taken;
+
+	/* It was an address of ours when the record was written; one that is none stays nowhere. */
+	if (address_parse(text, &address) != 0)
+		return SPOOL_OK;
+	st = account_need_domain(x->c, address.domain, &domain);
+	if (st != SPOOL_OK)
+		return st == SPOOL_BAD_ADDRESS ? SPOOL_OK : st;
+	snprintf(local, sizeof(local), "%s", address.local);
+	address_fold(folded, local);
+	stmt = account_query(x->c, sql_free, "ut", domain, folded);
+	st = index_step(x->c, stmt, &taken);
+	sqlite3_reset(stmt);
+	if (st != SPOOL_OK)
+		return st;
+	if (taken) {
+		snprintf(local, sizeof(local), "%.*s.mailbox-%" PRIu64, ADDRESS_MAX - 30,
+		    address.local, id);
+		address_fold(folded, local);
+	}
+	st = account_run(x->c, sql_name, "uutt", id, domain, local, folded);
+	return st == SPOOL_EXISTS ? SPOOL_OK : st;
+}
+
+/* The latest first: who has an address now is the one that got it last. */
+static enum spool_status
+name_mailboxes(struct reindex *x)
+{
+	char address[ACCOUNT_ADDRESS_MAX];
+	uint64_t id = INT64_MAX;
+	enum spool_status st;
+	sqlite3_stmt *stmt;
+	bool row;
+
+	for (;;) {
+		stmt = account_query(x->c, sql_recovered, "u", id);
+		st = index_step(x->c, stmt, &row);
+		if (st != SPOOL_OK || !row)
+			return st;
+		id = account_u64(stmt, 0);
+		st = account_text(stmt, 1, address, sizeof(address));
+		sqlite3_reset(stmt);
+		if (st == SPOOL_OK)
+			st = name_mailbox(x, id, address);
+		if (st != SPOOL_OK)
+			return st;
+	}
+}
+
+enum spool_status
+reindex_finish_accounts(struct reindex *x)
+{
+	enum spool_status st = name_mailboxes(x);
+	uint64_t secrets = 0;
+
+	if (st == SPOOL_OK)
+		st = account_run(x->c, sql_nobody, "");
+	if (st != SPOOL_OK)
+		return st;
+	if (x->result->accounts)
+		try_all(x, take_beside);
+	/* Without a password for it an id may be known to nobody. */
+	if (one_number(x, sql_secrets, &secrets) == SPOOL_OK && secrets > 0) {
+		st = account_run(x->c,
+		    "INSERT INTO main.sqlite_sequence SELECT 'mailbox', 0 WHERE NOT EXISTS"
+		    " (SELECT 1 FROM main.sqlite_sequence WHERE name = 'mailbox')",
+		    "");
+		if (st == SPOOL_OK)
+			st = account_run(x->c, sql_raise, "u", secrets);
+	}
+	if (st == SPOOL_OK)
+		st = one_number(x, "SELECT count(*) FROM main.mailbox", &x->result->mailboxes);
+	if (st == SPOOL_OK)
+		st = one_number(x, "SELECT count(*) FROM main.entry", &x->result->entries);
+	return st;
+}
+
+void
+reindex_detach(struct reindex *x)
+{
+	sqlite3_exec(index_db(x->c), "DETACH old", NULL, NULL, NULL);
+	sqlite3_exec(index_db(x->c), "DETACH secrets", NULL, NULL, NULL);
+}

@@ -1,0 +1,35 @@
+/*
+ * reindex_internal - what reindex.c and reindex_accounts.c share.  Private to common/spool.
+ *
+ * Thread: the one that rebuilds.
+ */
+#ifndef SPOOL_REINDEX_INTERNAL_H
+#define SPOOL_REINDEX_INTERNAL_H
+
+#include "index.h"
+#include "record.h"
+#include "spool/reindex.h"
+#include "spool_internal.h"
+
+struct reindex {
+	struct spool spool;             /* of it: dir, dir_fd, segments_fd, locks, disk */
+	struct index_store *store;      /* owned: the new index */
+	struct index_conn *c;           /* its writer, in a transaction while it is filled */
+	struct reindex_result *result;
+	uint64_t last_known;            /* mailboxes up to this one were given by the old index */
+	bool old;                       /* it is attached */
+};
+
+/* Attaches what is left of the old index and takes the accounts out of it; all of them or none.  That
+ * it cannot be asked is no failure. */
+enum spool_status reindex_take_accounts(struct reindex *);
+/* Makes the mailboxes that a record is for and that nobody knows, under a name that is nobody's, and
+ * remembers their addresses. */
+enum spool_status reindex_need_mailboxes(struct reindex *, const struct record_envelope *);
+/* At the end: gives these mailboxes their addresses; takes what the old index said beside the
+ * records; and sees that no mailbox's id is given again. */
+enum spool_status reindex_finish_accounts(struct reindex *);
+/* Outside of a transaction. */
+void reindex_detach(struct reindex *);
+
+#endif

@@ -1,0 +1,88 @@
+/*
+ * cmd_reindex - the index anew out of the segments.  The spool is not opened for it: it may not be
+ * one that can be.
+ */
+#include <inttypes.h>
+#include <sysexits.h>
+
+#include "command.h"
+#include "output.h"
+#include "progress.h"
+#include "spool/reindex.h"
+
+static void
+note_progress(void *arg, uint64_t done, uint64_t all)
+{
+	progress_set(arg, done, all);
+}
+
+static int
+show_json(const struct reindex_result *r)
+{
+	static const char *const keys[] = { "accounts_kept", "mailboxes", "recovered", "segments",
+		"unreadable", "messages", "entries", "nobodys", "unread_blocks", NULL };
+	struct output *o = output_new(OUTPUT_SINGLE, true, keys);
+
+	output_row(o, (const struct cell[]){ cell_bool(r->accounts), cell_count(r->mailboxes),
+			  cell_count(r->recovered), cell_count(r->segments),
+			  cell_count(r->unreadable), cell_count(r->messages),
+			  cell_count(r->entries), cell_count(r->removed), cell_count(r->unread) });
+	return admin_show(&o);
+}
+
+static void
+say_result(const struct admin *a, const struct reindex_result *r)
+{
+	admin_say(a, "%" PRIu64 " messages in %" PRIu64 " mailboxes, out of %" PRIu64 " segments",
+	    r->messages, r->mailboxes, r->segments);
+	if (!r->accounts)
+		admin_say(a, "the old index could not be asked for accounts: aliases, limits and "
+			     "domains without mail are lost");
+	if (r->recovered > 0)
+		admin_say(a,
+		    "mailboxes that came back out of the mail, disabled until pop-admin user passwd "
+		    "gives them a password: %" PRIu64,
+		    r->recovered);
+	if (r->removed > 0)
+		admin_say(a, "messages of mailboxes that had been removed, not taken: %" PRIu64,
+		    r->removed);
+	if (r->unread > 0)
+		admin_say(a, "blocks of 4 KiB that are of no whole message: %" PRIu64, r->unread);
+	admin_say(a, "Mail that was deleted and whose room had not been given back yet is there again: "
+		     "nothing in the segments tells it from other mail.\n"
+		     "The old index is kept as index/index.db.before-...");
+}
+
+int
+cmd_reindex(struct admin *a, char **operands, size_t n)
+{
+	struct progress *progress;
+	struct reindex_result r;
+	enum spool_status st;
+	struct strbuf err;
+	int code = admin_become(a);
+
+	(void)operands;
+	(void)n;
+	if (code != EX_OK)
+		return code;
+	strbuf_init(&err, 4096);
+	progress = progress_begin("reading the segments");
+	st = reindex_spool(a->config->site.spool, note_progress, progress, &r, &err);
+	progress_end(&progress);
+	if (st != SPOOL_OK)
+		code = admin_fail(admin_exit_code(st), "%s", err.buf);
+	strbuf_release(&err);
+	if (code != EX_OK)
+		return code;
+	if (a->json)
+		code = show_json(&r);
+	else
+		say_result(a, &r);
+	if (code == EX_OK && r.unreadable > 0)
+		code = admin_fail(EX_DATAERR,
+		    "segments whose header is damaged, of which nothing was taken: %" PRIu64
+		    " (pop-admin mail extract reads them)",
+		    r.unreadable);
+	return code;
+}

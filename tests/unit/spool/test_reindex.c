@@ -1,0 +1,450 @@
+/* reindex: the same mail under the same UIDs, with the old index and without. */
+#include "delivery_test.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "base/crc32c.h"
+#include "spool/check.h"
+#include "spool/maildrop.h"
+#include "spool/reindex.h"
+
+static struct spool *sp;
+static uint64_t ids[4];
+
+static void
+open_as(enum spool_role role)
+{
+	const struct spool_options options = { .dir = spool_test_dir, .role = role,
+		.segment_max = 64 * 1024 };
+	struct strbuf err;
+
+	strbuf_init(&err, 1024);
+	ck_assert_msg(spool_open(&options, &sp, &err) == SPOOL_OK, "%s", err.buf);
+	strbuf_release(&err);
+}
+
+/* Mailboxes 1 and 2 have mail in segments of their own: ids[0] and ids[1]; ids[2] and ids[3]
+ * share one. */
+static void
+setup(void)
+{
+	spool_test_make();
+	open_as(SPOOL_ADMIN);
+	test_mailboxes(sp, 3);
+	for (unsigned i = 0; i < 2; i++)
+		ck_assert_int_eq(test_deliver(sp, i, 70000, i + 1, i + 1, &ids[i]), SPOOL_OK);
+	ck_assert_uint_ne(message_segment(ids[0]), message_segment(ids[1]));
+	/* These two share a segment, and the second its mailboxes. */
+	ck_assert_int_eq(test_deliver(sp, 2, 5000, 1, 1, &ids[2]), SPOOL_OK);
+	ck_assert_int_eq(test_deliver(sp, 3, 9000, 1, 2, &ids[3]), SPOOL_OK);
+	ck_assert_uint_eq(message_segment(ids[2]), message_segment(ids[3]));
+	spool_close(&sp);
+	open_as(SPOOL_ADMIN);
+}
+
+static void
+teardown(void)
+{
+	spool_close(&sp);
+	spool_test_remove();
+}
+
+static const char *
+path_of(const char *name)
+{
+	static char path[400];
+
+	snprintf(path, sizeof(path), "%s/%s", spool_test_dir, name);
+	return path;
+}
+
+static const char *
+segment_path(uint64_t message)
+{
+	char name[64];
+
+	snprintf(name, sizeof(name), "segments/%" PRIu64, message_segment(message));
+	return path_of(name);
+}
+
+static void
+write_finding(void *arg, const struct check_finding *f)
+{
+	strbuf_addf(arg, "%s %s %s %s\n", f->note ? "note" : f->mended ? "mended" : "wrong",
+	    f->address != NULL ? f->address : "-", f->uid != NULL ? f->uid : "-", f->what);
+}
+
+static struct check_result r;
+
+/* All findings as one text, valid until the next call. */
+static const char *
+check(bool repair)
+{
+	static struct strbuf text;
+	const struct check_options options = { .repair = repair, .each = write_finding,
+		.arg = &text };
+
+	strbuf_release(&text);
+	strbuf_init(&text, 1 << 20);
+	strbuf_addstr(&text, "");
+	ck_assert_int_eq(check_spool(sp, &options, &r), SPOOL_OK);
+	return text.len > 0 ? text.buf : "";
+}
+
+static void
+assert_right(void)
+{
+	ck_assert_str_eq(check(false), "");
+	ck_assert_uint_eq(r.wrong + r.mended + r.set_apart, 0);
+}
+
+/* The file of a segment is written over: one octet, `at` in the record, is another one. */
+static void
+flip(uint64_t message, uint64_t at)
+{
+	off_t offset = (off_t)(message_block(message) * RECORD_BLOCK + at);
+	int fd = open(segment_path(message), O_RDWR);
+	char octet;
+
+	ck_assert_int_eq(pread(fd, &octet, 1, offset), 1);
+	octet ^= 1;
+	ck_assert_int_eq(pwrite(fd, &octet, 1, offset), 1);
+	close(fd);
+}
+
+static size_t
+shown(uint64_t mailbox)
+{
+	struct maildrop *md;
+	size_t n;
+
+	ck_assert_int_eq(maildrop_lock(sp, mailbox, "test", &md), SPOOL_OK);
+	ck_assert_int_eq(maildrop_load(md), SPOOL_OK);
+	n = maildrop_count(md);
+	maildrop_close(&md);
+	return n;
+}
+
+static void
+run(const char *what)
+{
+	char command[1000];
+
+	snprintf(command, sizeof(command), "cd '%s' && { %s; }", spool_test_dir, what);
+	ck_assert_int_eq(system(command), 0);
+}
+
+static struct reindex_result result;
+
+static void
+reindex(void)
+{
+	struct strbuf err;
+
+	strbuf_init(&err, 1024);
+	ck_assert_msg(reindex_spool(spool_test_dir, NULL, NULL, &result, &err) == SPOOL_OK, "%s",
+	    err.buf);
+	strbuf_release(&err);
+	ck_assert_int_ne(access(path_of("index/rebuild.db"), F_OK), 0);
+	open_as(SPOOL_ADMIN);
+	test_invariants(sp);
+}
+
+static void
+assert_all_there(void)
+{
+	assert_right();
+	ck_assert_uint_eq(shown(1), 3);
+	ck_assert_uint_eq(shown(2), 2);
+	for (unsigned i = 0; i < 4; i++)
+		ck_assert_int_eq(test_read_back(sp, ids[i], i == 1 ? 2 : 1), i);
+}
+
+static struct account_user
+user(const char *text)
+{
+	struct address address = spool_test_address(text);
+	struct account_user u;
+
+	ck_assert_msg(account_user_find(sp, &address, &u) == SPOOL_OK, "%s", text);
+	return u;
+}
+
+START_TEST(with_its_accounts)
+{
+	test_sql(sp, "UPDATE mailbox SET quota = 123456 WHERE id = 1;"
+		     "UPDATE entry SET uid = 'another' WHERE mailbox = 2 AND octets > 60000;"
+		     "INSERT INTO alias VALUES (1, 1, 'Info', 'info');"
+		     "INSERT INTO alias_target (alias, mailbox) VALUES (1, 2)");
+	spool_close(&sp);
+	reindex();
+	ck_assert(result.accounts);
+	ck_assert_uint_eq(result.messages, 4);
+	ck_assert_uint_eq(result.entries, 5);
+	ck_assert_uint_eq(result.mailboxes, 3);
+	ck_assert_uint_eq(result.recovered + result.removed + result.unread + result.unreadable, 0);
+	assert_all_there();
+	ck_assert_uint_eq(user("user1@example.test").quota, 123456);
+	ck_assert(user("user1@example.test").enabled);
+	ck_assert_int_eq(test_number(sp, "SELECT count(*) FROM alias_target"), 1);
+	ck_assert_int_eq(test_number(sp, "SELECT count(*) FROM entry WHERE uid = 'another'"), 1);
+	/* The old one is kept, and no daemon minds the new one. */
+	run("ls index/index.db.before-* > /dev/null");
+	spool_close(&sp);
+	open_as(SPOOL_SMTPD);
+	ck_assert_int_eq(spool_wait_ready(sp), SPOOL_OK);
+	ck_assert_int_eq(test_deliver(sp, 9, 500, 3, 3, NULL), SPOOL_OK);
+}
+END_TEST
+
+/* index.db may be gone, spoiled anywhere, or of another day. */
+static const char *const lost[] = {
+	"rm -r index",
+	"rm index/index.db*",
+	": > index/index.db; rm index/index.db-wal",
+	"dd if=/dev/urandom of=index/index.db bs=4096 count=4 2>/dev/null; rm index/index.db-wal",
+};
+
+START_TEST(without_the_index)
+{
+	spool_close(&sp);
+	run(lost[_i]);
+	if (_i == 0)
+		run("mkdir -m 700 index");
+	reindex();
+	ck_assert(!result.accounts);
+	ck_assert_uint_eq(result.mailboxes, 2);
+	ck_assert_uint_eq(result.recovered, 2);
+	assert_all_there();
+	ck_assert(!user("user1@example.test").enabled);
+	ck_assert_uint_eq(user("user1@example.test").mailbox, 1);
+	ck_assert_uint_eq(user("user2@example.test").mailbox, 2);
+}
+END_TEST
+
+/* A password makes a mailbox of what came back; its id is given to nobody else. */
+START_TEST(disabled_until_a_password)
+{
+	struct address one = spool_test_address("user1@example.test");
+	struct address two = spool_test_address("user2@example.test");
+	struct address new_one = spool_test_address("new@example.test");
+	struct account_limits none = { 0 };
+
+	spool_close(&sp);
+	run("rm index/index.db*");
+	reindex();
+	ck_assert_int_eq(account_user_set_password(sp, &one, "secret", 6), SPOOL_OK);
+	ck_assert(user("user1@example.test").enabled);
+	/* Who is disabled by an administrator stays so. */
+	ck_assert_int_eq(account_user_enable(sp, &one, false), SPOOL_OK);
+	ck_assert_int_eq(account_user_set_password(sp, &one, "secret", 6), SPOOL_OK);
+	ck_assert(!user("user1@example.test").enabled);
+	ck_assert(!user("user2@example.test").enabled);
+	ck_assert_int_eq(account_user_remove(sp, &two), SPOOL_OK);
+	ck_assert_int_eq(
+	    account_user_add(sp, &new_one, "secret", 6, false, &none, &none), SPOOL_OK);
+	ck_assert_uint_gt(user("new@example.test").mailbox, 2);
+}
+END_TEST
+
+/* What was removed stays so where that is known. */
+START_TEST(removed_mailbox)
+{
+	struct address two = spool_test_address("user2@example.test");
+
+	ck_assert_int_eq(account_user_remove(sp, &two), SPOOL_OK);
+	/* Before its room is given back. */
+	test_sql(sp, "DELETE FROM garbage");
+	spool_close(&sp);
+	reindex();
+	ck_assert(result.accounts);
+	ck_assert_uint_eq(result.mailboxes, 2);
+	ck_assert_uint_le(result.removed, 1);
+	ck_assert_uint_eq(shown(1), 3);
+	ck_assert_int_eq(test_number(sp, "SELECT count(*) FROM mailbox WHERE recovered <> 0"), 0);
+}
+END_TEST
+
+/* A mailbox that an index of last week does not know. */
+START_TEST(newer_than_the_index)
+{
+	ck_assert_int_eq(spool_upkeep(sp), SPOOL_OK);
+	spool_close(&sp);
+	run("cp index/index.db old");
+	open_as(SPOOL_ADMIN);
+	test_sql(sp, "INSERT INTO mailbox (id, domain, local, folded, created_s)"
+		     " VALUES (4, 1, 'user4', 'user4', 0)");
+	ck_assert_int_eq(test_deliver(sp, 4, 700, 4, 4, NULL), SPOOL_OK);
+	spool_close(&sp);
+	run("rm index/index.db-*; cp old index/index.db");
+	reindex();
+	ck_assert(result.accounts);
+	ck_assert_uint_eq(result.recovered, 1);
+	ck_assert_uint_eq(shown(4), 1);
+	ck_assert(!user("user4@example.test").enabled);
+	ck_assert(user("user1@example.test").enabled);
+	assert_all_there();
+}
+END_TEST
+
+/* Two mailboxes in turn had one address: each has its own mail. */
+START_TEST(one_address_after_another)
+{
+	test_sql(sp, "UPDATE mailbox SET local = 'x', folded = 'x' WHERE id = 1;"
+		     "UPDATE mailbox SET local = 'user1', folded = 'user1' WHERE id = 3");
+	{
+		struct account_target list[] = { { 3, (char[]){ "user1@example.test" } } };
+		struct account_targets targets = { .list = list, .n = 1 };
+		struct envelope *env = envelope_new("sender@example.org");
+		enum spool_status st;
+		struct test_wait w;
+		struct delivery *d;
+
+		ck_assert_int_eq(envelope_add(env, "user1@example.test", &targets), SPOOL_OK);
+		d = test_written(sp, 5, 900, env, &st);
+		ck_assert_int_eq(st, SPOOL_OK);
+		test_wait_init(&w);
+		delivery_commit(d, 900, test_done, &w);
+		test_wait_for(&w, 1);
+		ck_assert_int_eq(delivery_outcome(d), SPOOL_OK);
+		delivery_abandon(&d);
+	}
+	spool_close(&sp);
+	run("rm index/index.db*");
+	reindex();
+	ck_assert_uint_eq(user("user1@example.test").mailbox, 3);
+	ck_assert_uint_eq(user("user1@example.test").messages, 1);
+	ck_assert_uint_eq(user("user1.mailbox-1@example.test").mailbox, 1);
+	ck_assert_uint_eq(shown(1), 3);
+}
+END_TEST
+
+/* Damage is passed over, and what is around it stays. */
+START_TEST(damage_is_passed_over)
+{
+	spool_close(&sp);
+	flip(ids[2], 60);
+	flip(ids[1], 3000);
+	run("rm index/index.db*");
+	reindex();
+	ck_assert_uint_gt(result.unread, 0);
+	ck_assert_uint_eq(shown(1), 2);
+	ck_assert_int_eq(test_read_back(sp, ids[3], 2), 3);
+	/* Of one of which nothing is believed nothing is deleted either. */
+	ck_assert_int_eq(spool_upkeep(sp), SPOOL_OK);
+	ck_assert_int_ne(access(segment_path(ids[1]), F_OK), 0);
+	run("test $(ls damaged | wc -l) = 1");
+}
+END_TEST
+
+/* Somebody sends a mail with a record in it, for another mailbox, at what is a block of the segment;
+ * he knows everything but the segment's random octets.  Then his own record's header is destroyed, so
+ * that what is within is looked at block by block. */
+START_TEST(record_within_a_mail)
+{
+	uint8_t *buf = malloc(3 * 4096);
+	uint64_t block = message_block(ids[0]) + 2;
+	struct record_recipient victim = { .mailbox = 3, .expires_day = RECORD_NEVER,
+		.address = "user3@example.test", .written = "user3@example.test" };
+	struct record forged = { .block = block, .received_ms = 1, .wire_len = 500, .octets = 497,
+		.body = 200 };
+	struct segment_id id = { .number = message_segment(ids[0]) };
+	int fd;
+
+	spool_close(&sp);
+	fd = open(segment_path(ids[0]), O_RDWR);
+	memset(buf, 'x', 3 * 4096);
+	forged.header_len = 400;
+	forged.wire_crc = crc32c(0, buf + 400, 500);
+	record_header_encode(buf, &id, &forged, "forged@example.org", &victim, 1);
+	ck_assert_int_eq(pwrite(fd, buf, 3 * 4096, (off_t)(block * 4096)), 3 * 4096);
+	close(fd);
+	free(buf);
+	flip(ids[0], 60);
+	run("rm index/index.db*");
+	reindex();
+	ck_assert_int_eq(test_number(sp, "SELECT count(*) FROM entry WHERE mailbox = 3"), 0);
+	ck_assert_int_eq(test_number(sp, "SELECT count(*) FROM mailbox WHERE id = 3"), 0);
+	ck_assert_uint_eq(shown(1), 2);
+}
+END_TEST
+
+/* A segment whose header is destroyed brings nothing: whose bits would be believed? */
+START_TEST(segment_without_a_header)
+{
+	int fd;
+
+	spool_close(&sp);
+	fd = open(segment_path(ids[1]), O_WRONLY);
+	ck_assert_int_eq(pwrite(fd, "destroyed", 9, 10), 9);
+	close(fd);
+	reindex();
+	ck_assert_uint_eq(result.unreadable, 1);
+	ck_assert_uint_eq(shown(1), 3);
+	ck_assert_uint_eq(shown(2), 1);
+	ck_assert_int_eq(access(segment_path(ids[1]), F_OK), 0);
+}
+END_TEST
+
+START_TEST(refused_while_open)
+{
+	struct strbuf err;
+
+	strbuf_init(&err, 1024);
+	ck_assert_int_eq(fork() == 0 ? (_exit(reindex_spool(spool_test_dir, NULL, NULL, &result,
+						    &err) == SPOOL_BUSY ? 0 : 1), 0) : 0, 0);
+	int status = 0;
+	ck_assert_int_gt(wait(&status), 0);
+	ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	strbuf_release(&err);
+	assert_all_there();
+}
+END_TEST
+
+/* One that was interrupted is begun anew, and meanwhile nobody opens the index. */
+START_TEST(interrupted)
+{
+	const struct spool_options options = { .dir = spool_test_dir, .role = SPOOL_ADMIN };
+	struct strbuf err;
+
+	spool_close(&sp);
+	run("cp index/index.db index/rebuild.db; echo junk > index/rebuild.db-wal");
+	strbuf_init(&err, 1024);
+	ck_assert_int_eq(spool_open(&options, &sp, &err), SPOOL_NOT_READY);
+	ck_assert_ptr_nonnull(strstr(err.buf, "reindex"));
+	strbuf_release(&err);
+	reindex();
+	assert_all_there();
+}
+END_TEST
+
+int
+main(void)
+{
+	Suite *suite = suite_create("reindex");
+	SRunner *runner = srunner_create(suite);
+	TCase *tc = tcase_create("reindex");
+	int failed;
+
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_set_timeout(tc, 60);
+	tcase_add_test(tc, with_its_accounts);
+	tcase_add_loop_test(tc, without_the_index, 0, 4);
+	tcase_add_test(tc, disabled_until_a_password);
+	tcase_add_test(tc, removed_mailbox);
+	tcase_add_test(tc, newer_than_the_index);
+	tcase_add_test(tc, one_address_after_another);
+	tcase_add_test(tc, damage_is_passed_over);
+	tcase_add_test(tc, record_within_a_mail);
+	tcase_add_test(tc, segment_without_a_header);
+	tcase_add_test(tc, refused_while_open);
+	tcase_add_test(tc, interrupted);
+	suite_add_tcase(suite, tc);
+	srunner_run_all(runner, CK_NORMAL);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed != 0;
+}
