@@ -40,7 +40,8 @@ say_result(const struct admin *a, const struct reindex_result *r)
 			     "domains without mail are lost");
 	if (r->recovered > 0)
 		admin_say(a,
-		    "mailboxes that came back out of the mail, disabled until pop-admin user passwd "
+		    "mailboxes that came back out of the mail, disabled until pop-admin user "
+		    "passwd "
 		    "gives them a password: %" PRIu64,
 		    r->recovered);
 	if (r->removed > 0)
@@ -48,9 +49,10 @@ say_result(const struct admin *a, const struct reindex_result *r)
 		    r->removed);
 	if (r->unread > 0)
 		admin_say(a, "blocks of 4 KiB that are of no whole message: %" PRIu64, r->unread);
-	admin_say(a, "Mail that was deleted and whose room had not been given back yet is there again: "
-		     "nothing in the segments tells it from other mail.\n"
-		     "The old index is kept as index/index.db.before-...");
+	admin_say(a,
+	    "Mail that was deleted and whose room had not been given back yet is there again: "
+	    "nothing in the segments tells it from other mail.\n"
+	    "The old index is kept as index/index.db.before-...");
 }
 
 int

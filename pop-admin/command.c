@@ -62,6 +62,9 @@ const struct command commands[] = {
 	    "ADDRESS [UID...] [--new-uid]",
 	    "brings deleted mail back, all of it where no UID is named, as far as keep_deleted "
 	    "still holds it; --new-uid shows it to clients as new" },
+	{ "mail", "extract", cmd_mail_extract, COMMAND_MAKES_SPOOL, 1, 2, "FILE [FOLDER]",
+	    "writes the messages of one segment file out, as mbox or each into a file of FOLDER, "
+	    "whatever became of the rest of the spool; 65 when not all of it could be read" },
 	{ "mail", "history", cmd_mail_history, 0, 1, 1, "ADDRESS",
 	    "lists what was removed last, when, and why: pop3, expire or admin" },
 
@@ -70,11 +73,14 @@ const struct command commands[] = {
 	    "reason; "
 	    "--dry-run only lists it" },
 	{ "check", NULL, cmd_check, COMMAND_REPAIR | COMMAND_QUICK, 0, 0, "[--repair] [--quick]",
-	    "counts the store anew, sums, holders, what is kept, dead and given back, and reads each "
+	    "counts the store anew, sums, holders, what is kept, dead and given back, and reads "
+	    "each "
 	    "message against its checksum; 65 when something is wrong; --repair mends what can be "
-	    "mended and sets damaged mail apart, a copy of it in damaged/; --quick reads no message" },
+	    "mended and sets damaged mail apart, a copy of it in damaged/; --quick reads no "
+	    "message" },
 	{ "reindex", NULL, cmd_reindex, COMMAND_MAKES_SPOOL, 0, 0, "",
-	    "rebuilds the index from the segments alone, with the daemons stopped; accounts are kept "
+	    "rebuilds the index from the segments alone, with the daemons stopped; accounts are "
+	    "kept "
 	    "where the old index can be read, else mailboxes come back disabled until they get a "
 	    "password; mail deleted lately can come back" },
 	{ "backup", NULL, cmd_backup, COMMAND_MAKES_SPOOL, 1, 1, "DIR",

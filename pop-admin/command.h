@@ -95,6 +95,7 @@ int cmd_mail_list(struct admin *, char **operands, size_t n);
 int cmd_mail_show(struct admin *, char **operands, size_t n);
 int cmd_mail_list_deleted(struct admin *, char **operands, size_t n);   /* mail list --deleted */
 int cmd_mail_remove(struct admin *, char **operands, size_t n);
+int cmd_mail_extract(struct admin *, char **operands, size_t n);
 int cmd_mail_history(struct admin *, char **operands, size_t n);
 int cmd_mail_restore(struct admin *, char **operands, size_t n);
 

@@ -43,8 +43,8 @@ run(void *arg)
 		pthread_mutex_unlock(&p->mutex);
 		percent = atomic_load(&p->percent);
 		if (percent > 0)
-			fprintf(stderr, "\r%s: %u %%, %u s ", p->doing, (unsigned)percent - 1,
-			    seconds);
+			fprintf(
+			    stderr, "\r%s: %u %%, %u s ", p->doing, (unsigned)percent - 1, seconds);
 		else
 			fprintf(stderr, "\r%s: %u s", p->doing, seconds);
 		shown = true;
@@ -91,7 +91,8 @@ void
 progress_set(struct progress *p, uint64_t done, uint64_t all)
 {
 	if (p != NULL && all > 0)
-		atomic_store(&p->percent, 1 + (done < all ? (uint64_t)(100.0 * (double)done / (double)all) : 100));
+		atomic_store(&p->percent,
+		    1 + (done < all ? (uint64_t)(100.0 * (double)done / (double)all) : 100));
 }
 
 void

@@ -200,7 +200,7 @@ pop3d_ready(void *arg)
 {
 	struct pop3d *d = arg;
 
-	return spool_ready(d->spool);
+	return spool_tried(d->spool);
 }
 
 void *

@@ -228,7 +228,7 @@ smtpd_ready(void *arg)
 {
 	struct smtpd *d = arg;
 
-	return spool_ready(d->spool);
+	return spool_tried(d->spool);
 }
 
 void *

@@ -224,8 +224,8 @@ read_entries(struct check *k)
 		st = check_add_ref(k, account_u64(stmt, 1),
 		    has_mailbox ? (uint32_t)at : CHECK_NOBODY, blocks,
 		    live         ? CHECK_LIVE
-			: state == 2 ? CHECK_APART
-				     : CHECK_KEPT);
+		    : state == 2 ? CHECK_APART
+				 : CHECK_KEPT);
 		if (st != SPOOL_OK)
 			break;
 	}

@@ -14,6 +14,9 @@
 
 static const char sql_garbage[] = "SELECT message, blocks FROM garbage";
 
+static const char sql_mark[] =
+    "UPDATE segment SET mark = max(mark, ?2) WHERE number = ?1 AND state = 1";
+
 static const char sql_no_garbage[] = "DELETE FROM garbage WHERE message = ?1";
 
 static const char sql_holders[] = "SELECT message, n FROM holders ORDER BY message";
@@ -71,6 +74,21 @@ say_each(struct check *k, const struct check_ref *list, size_t n, const char *fm
 		check_say(k, mailbox_id(k, &list[i]), list[i].message, "%s", what);
 }
 
+/* Of a closed segment only: whose writer lives moves its mark himself. */
+static void
+say_beyond_mark(struct check *k, const struct check_ref *list, size_t n,
+    const struct check_segment *s, uint64_t end)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (s->state == 1)
+			check_mend(k, sql_mark, "uu", s->number, end);
+		say_each(k, &list[i], 1,
+		    "ends at block %" PRIu64 " of segment %" PRIu64
+		    ", which is indexed up to %" PRIu64 ": recovery may enter it a second time",
+		    end, s->number, s->mark);
+	}
+}
+
 /* Whether it lies where a record of its length can be read; the first thing that is wrong. */
 static void
 check_place(struct check *k, const struct check_ref *list, size_t n, const struct check_segment *s)
@@ -101,10 +119,7 @@ check_place(struct check *k, const struct check_ref *list, size_t n, const struc
 		    ", whose file is shorter: it cannot be read",
 		    end, s->number);
 	else if (end > s->mark)
-		say_each(k, list, n,
-		    "ends at block %" PRIu64 " of segment %" PRIu64
-		    ", which is indexed up to %" PRIu64 ": recovery may enter it a second time",
-		    end, s->number, s->mark);
+		say_beyond_mark(k, list, n, s, end);
 }
 
 static enum spool_status
@@ -122,8 +137,8 @@ next_holders(struct check *k, sqlite3_stmt *stmt)
 
 /* The message's row in holders against its entries, and those before it, which have none. */
 static enum spool_status
-check_holders(struct check *k, sqlite3_stmt *stmt, uint64_t message,
-    const struct check_ref *list, uint64_t n)
+check_holders(
+    struct check *k, sqlite3_stmt *stmt, uint64_t message, const struct check_ref *list, uint64_t n)
 {
 	enum spool_status st = SPOOL_OK;
 	uint64_t counted = 1;

@@ -35,14 +35,17 @@ static const char sql_blocks[] = "UPDATE entry SET blocks = ?3 WHERE mailbox = ?
 static const char sql_cut_mark[] =
     "UPDATE segment SET mark = min(mark, ?2) WHERE number = ?1 AND state = 1";
 
+static const char sql_raise_mark[] =
+    "UPDATE segment SET mark = max(mark, ?2) WHERE number = ?1 AND state = 1";
+
 /* The segment that is being read. */
 struct reader {
 	struct check *k;
-	uint64_t number;  /* 0: none yet */
-	int fd;           /* owned; -1 */
+	uint64_t number; /* 0: none yet */
+	int fd;          /* owned; -1 */
 	struct segment_id id;
-	const char *why;  /* it cannot be read; NULL: it can */
-	int damaged_fd;   /* owned: SPOOL/damaged/, made when the first is copied; -1 */
+	const char *why; /* it cannot be read; NULL: it can */
+	int damaged_fd;  /* owned: SPOOL/damaged/, made when the first is copied; -1 */
 	uint64_t done, told, all;
 };
 
@@ -50,9 +53,9 @@ struct reader {
 struct subject {
 	uint64_t message;
 	bool whole;
-	struct record r;           /* these two only when it is whole */
+	struct record r; /* these two only when it is whole */
 	struct record_envelope e;
-	uint32_t blocks;           /* as the entries say */
+	uint32_t blocks; /* as the entries say */
 };
 
 static void
@@ -120,7 +123,8 @@ copy_blocks(struct reader *in, int fd, const struct subject *s)
 		if (n < 0)
 			n = 0;
 		memset(block + n, 0, sizeof(block) - (size_t)n);
-		if (disk_write_buf(in->k->sp->disk, fd, block, sizeof(block), i * RECORD_BLOCK) != 0)
+		if (disk_write_buf(in->k->sp->disk, fd, block, sizeof(block), i * RECORD_BLOCK) !=
+		    0)
 			return -1;
 	}
 	return disk_sync(in->k->sp->disk, fd);
@@ -161,7 +165,7 @@ copy_aside(struct reader *in, const struct subject *s)
 
 /* Sets the entry apart, or takes it back, in a transaction; counts what is. */
 static void
-move_entry(struct check *k, uint64_t mailbox, uint64_t message, bool apart)
+move_entry(struct check *k, const struct subject *s, uint64_t mailbox, bool apart)
 {
 	struct index_conn *c;
 	enum spool_status st;
@@ -169,8 +173,12 @@ move_entry(struct check *k, uint64_t mailbox, uint64_t message, bool apart)
 
 	st = index_write_begin(k->sp, INDEX_MAIN, "repair", &c);
 	if (st == SPOOL_OK)
-		st = apart ? apart_set(c, mailbox, message, &done)
-		           : apart_take_back(c, mailbox, message, &done);
+		st = apart ? apart_set(c, mailbox, s->message, &done)
+		           : apart_take_back(c, mailbox, s->message, &done);
+	/* It was lowered when the file was shorter. */
+	if (st == SPOOL_OK && !apart)
+		st = account_run(c, sql_raise_mark, "uu", message_segment(s->message),
+		    message_block(s->message) + s->blocks);
 	if (st == SPOOL_OK)
 		st = index_write_commit(k->sp, &c, false);
 	else
@@ -193,7 +201,7 @@ say_damaged(struct reader *in, const struct subject *s, uint64_t mailbox)
 	if (k->options->repair) {
 		st = copy_aside(in, s);
 		if (st == SPOOL_OK)
-			move_entry(k, mailbox, s->message, true);
+			move_entry(k, s, mailbox, true);
 		else if (k->failed == SPOOL_OK)
 			k->failed = st;
 	}
@@ -211,13 +219,14 @@ static void
 say_whole_again(struct check *k, const struct subject *s, uint64_t mailbox)
 {
 	if (k->options->repair)
-		move_entry(k, mailbox, s->message, false);
+		move_entry(k, s, mailbox, false);
 	check_say(k, mailbox, s->message, "is set apart, and is whole again: it can be shown");
 }
 
 /* What the entry says of a record that is whole. */
 static void
-compare(struct check *k, const struct subject *s, uint64_t mailbox, uint64_t octets, uint64_t blocks)
+compare(
+    struct check *k, const struct subject *s, uint64_t mailbox, uint64_t octets, uint64_t blocks)
 {
 	const struct record_recipient *to = NULL;
 

@@ -63,15 +63,16 @@ read_said(struct spool *sp, struct said *said_r)
 	*said_r = (struct said){ 0 };
 	if (fd < 0)
 		return errno == ENOENT
-		    ? SPOOL_OK
-		    : spool_failed("epoch_failed", "segments/" EPOCH_FILE, errno);
+		           ? SPOOL_OK
+		           : spool_failed("epoch_failed", "segments/" EPOCH_FILE, errno);
 	n = pread(fd, buf, sizeof(buf), 0);
 	close(fd);
 	if (n == (ssize_t)sizeof(buf) && memcmp(buf, magic, sizeof(magic)) == 0 &&
 	    get(buf + CRC_AT) == crc32c(0, buf, CRC_AT))
 		*said_r = (struct said){ get(buf + 8), get(buf + 12) };
 	else
-		log_event(LOG_LEVEL_WARNING, "epoch_unknown", log_text("path", "segments/" EPOCH_FILE),
+		log_event(LOG_LEVEL_WARNING, "epoch_unknown",
+		    log_text("path", "segments/" EPOCH_FILE),
 		    log_text("advice", "an older copy of the index would not be noticed; it is "
 				       "written anew at once"));
 	return SPOOL_OK;
@@ -108,8 +109,7 @@ read_database(int fd, uint32_t *epoch_r)
 
 	if (pread(fd, buf, sizeof(buf), DATABASE_AT) != (ssize_t)sizeof(buf))
 		return false;
-	*epoch_r =
-	    (uint32_t)buf[0] << 24 | (uint32_t)buf[1] << 16 | (uint32_t)buf[2] << 8 | buf[3];
+	*epoch_r = (uint32_t)buf[0] << 24 | (uint32_t)buf[1] << 16 | (uint32_t)buf[2] << 8 | buf[3];
 	return true;
 }
 
@@ -244,8 +244,7 @@ epoch_note_file(struct spool *sp)
 {
 	struct said said = { .epoch = atomic_load(&sp->epoch) };
 
-	if (!read_database(index_file(sp), &said.file) ||
-	    said.file <= atomic_load(&sp->epoch_file))
+	if (!read_database(index_file(sp), &said.file) || said.file <= atomic_load(&sp->epoch_file))
 		return;
 	if (write_said(sp, &said) == SPOOL_OK)
 		atomic_store(&sp->epoch_file, said.file);

@@ -90,8 +90,7 @@ list_add(struct health *h, uint64_t number)
 		added = h->n < HEALTH_SEGMENTS_MAX &&
 		        mem_grow(&h->list, &h->cap, h->n + 1, sizeof(*h->list)) == 0;
 		if (added) {
-			memmove(
-			    h->list + at + 1, h->list + at, (h->n - at) * sizeof(*h->list));
+			memmove(h->list + at + 1, h->list + at, (h->n - at) * sizeof(*h->list));
 			h->list[at] = number;
 			h->n++;
 		} else {

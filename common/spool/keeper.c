@@ -340,6 +340,18 @@ janitor_wake(struct spool *sp)
 		wake_ring(k->wake);
 }
 
+bool
+spool_tried(struct spool *sp)
+{
+	struct keeper *k = sp->keeper;
+	bool tried;
+
+	pthread_mutex_lock(&k->mutex);
+	tried = k->tried;
+	pthread_mutex_unlock(&k->mutex);
+	return tried;
+}
+
 enum spool_status
 spool_wait_ready(struct spool *sp)
 {

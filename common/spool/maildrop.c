@@ -27,8 +27,9 @@
 /* All foreign UIDs of a maildrop. */
 #define TEXTS_MAX (UINT32_MAX / 2)
 
-static const char sql_mailbox[] = "SELECT m.local, d.name, m.retention_days, m.messages FROM mailbox m"
-				  " JOIN domain d ON d.id = m.domain WHERE m.id = ?1";
+static const char sql_mailbox[] =
+    "SELECT m.local, d.name, m.retention_days, m.messages FROM mailbox m"
+    " JOIN domain d ON d.id = m.domain WHERE m.id = ?1";
 
 static const char sql_entries[] =
     "SELECT message, received_ms, octets, uid, retrieved_s, keep_retrieved_s, expires_day"
@@ -223,7 +224,8 @@ check_rows(struct maildrop *md, const struct rows *rows, uint64_t messages)
 	if (rows->n < messages) {
 		log_event(LOG_LEVEL_ERROR, "maildrop_short", log_text("user", md->address),
 		    log_num("messages", rows->n), log_num("wanted", messages),
-		    log_text("advice", "it is not shown: run pop-admin check, and look at the disk"));
+		    log_text(
+			"advice", "it is not shown: run pop-admin check, and look at the disk"));
 		return SPOOL_DAMAGED;
 	}
 	if (!health_any(md->spool))
@@ -236,8 +238,9 @@ check_rows(struct maildrop *md, const struct rows *rows, uint64_t messages)
 			continue;
 		log_event(LOG_LEVEL_ERROR, "maildrop_not_shown", log_text("user", md->address),
 		    log_num("segment", segment),
-		    log_text("advice", "it has mail in a segment that is damaged: put its file back "
-				       "from a backup, or run pop-admin check --repair"));
+		    log_text("advice",
+			"it has mail in a segment that is damaged: put its file back "
+			"from a backup, or run pop-admin check --repair"));
 		return SPOOL_DAMAGED;
 	}
 	return SPOOL_OK;

@@ -37,7 +37,7 @@ struct message {
 	struct segment_file *file;       /* counted */
 	uint64_t id;
 	uint32_t wire_crc;
-	uint32_t crc;     /* of the wire octets before `checked` */
+	uint32_t crc; /* of the wire octets before `checked` */
 	uint64_t checked;
 };
 
@@ -55,7 +55,8 @@ damaged(uint64_t id, const char *why)
 
 /* Reads exactly `len` octets. */
 static enum spool_status
-read_octets(struct spool *sp, int fd, uint64_t id, void *buf, size_t len, uint64_t offset, bool may_block)
+read_octets(
+    struct spool *sp, int fd, uint64_t id, void *buf, size_t len, uint64_t offset, bool may_block)
 {
 	char name[SEGMENT_NAME_MAX];
 	size_t done = 0;
@@ -98,8 +99,8 @@ read_envelope(
 	buf = mem_array(1, len);
 	if (buf == NULL)
 		return SPOOL_NO_MEMORY;
-	st = read_octets(m->spool,
-	    m->file->fd, m->id, buf, len, r->block * RECORD_BLOCK + RECORD_FIXED_LEN, may_block);
+	st = read_octets(m->spool, m->file->fd, m->id, buf, len,
+	    r->block * RECORD_BLOCK + RECORD_FIXED_LEN, may_block);
 	if (st == SPOOL_OK)
 		st = record_envelope_decode(buf, r, e_r);
 	if (st == SPOOL_DAMAGED)
@@ -208,7 +209,8 @@ maildrop_top(const struct maildrop_message *message, uint64_t lines, uint64_t *w
 	while (lines > 0 && at < end) {
 		size_t len = end - at < STEP ? (size_t)(end - at) : STEP;
 
-		st = read_octets(m->spool, message->fd, m->id, buf, len, message->wire_offset + at, true);
+		st = read_octets(
+		    m->spool, message->fd, m->id, buf, len, message->wire_offset + at, true);
 		if (st != SPOOL_OK)
 			break;
 		stop = pass_lines(buf, len, &lines);
@@ -233,7 +235,8 @@ maildrop_verify(const struct maildrop_message *message)
 		uint64_t left = message->wire_len - at;
 		size_t len = left < STEP ? (size_t)left : STEP;
 
-		st = read_octets(m->spool, message->fd, m->id, buf, len, message->wire_offset + at, true);
+		st = read_octets(
+		    m->spool, message->fd, m->id, buf, len, message->wire_offset + at, true);
 		if (st == SPOOL_OK)
 			crc = crc32c(crc, buf, len);
 		at += len;
@@ -255,8 +258,8 @@ maildrop_check_to(struct maildrop_message *message, uint64_t end, bool may_block
 		uint64_t left = end - m->checked;
 		size_t len = left < sizeof(buf) ? (size_t)left : sizeof(buf);
 
-		st = read_octets(m->spool,
-		    message->fd, m->id, buf, len, message->wire_offset + m->checked, may_block);
+		st = read_octets(m->spool, message->fd, m->id, buf, len,
+		    message->wire_offset + m->checked, may_block);
 		if (st != SPOOL_OK)
 			return st;
 		m->crc = crc32c(m->crc, buf, len);

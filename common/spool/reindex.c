@@ -55,8 +55,8 @@ enter(struct scan *s, const struct record *r, const struct record_envelope *e)
 	size_t held = 0;
 
 	if (st == SPOOL_OK)
-		st = entry_add(x->c, message_id(s->id.number, r->block), r, e->reverse_path, e->list,
-		    e->n, &held);
+		st = entry_add(x->c, message_id(s->id.number, r->block), r, e->reverse_path,
+		    e->list, e->n, &held);
 	s->live += held > 0;
 	s->nobodys += held == 0;
 	return st;

@@ -53,12 +53,14 @@ static const char sql_make[] =
 static const char sql_see[] = "INSERT OR REPLACE INTO temp.seen VALUES (?1, ?2)";
 static const char sql_recovered[] = "SELECT id, address FROM temp.seen WHERE id < ?1"
 				    " ORDER BY id DESC LIMIT 1";
-static const char sql_free[] = "SELECT 1 FROM main.mailbox WHERE domain = ?1 AND folded = ?2"
-			       " UNION ALL SELECT 1 FROM main.alias WHERE domain = ?1 AND folded = ?2";
+static const char sql_free[] =
+    "SELECT 1 FROM main.mailbox WHERE domain = ?1 AND folded = ?2"
+    " UNION ALL SELECT 1 FROM main.alias WHERE domain = ?1 AND folded = ?2";
 static const char sql_name[] =
     "UPDATE main.mailbox SET domain = ?2, local = ?3, folded = ?4 WHERE id = ?1";
-static const char sql_nobody[] = "DELETE FROM main.domain WHERE folded = '" NOWHERE "' AND id NOT IN"
-				 " (SELECT domain FROM main.mailbox)";
+static const char sql_nobody[] =
+    "DELETE FROM main.domain WHERE folded = '" NOWHERE "' AND id NOT IN"
+    " (SELECT domain FROM main.mailbox)";
 /* Records of mailboxes that are gone, and passwords, name ids too. */
 static const char sql_raise[] =
     "UPDATE main.sqlite_sequence SET seq = max(seq, ?1) WHERE name = 'mailbox'";
@@ -121,8 +123,9 @@ reindex_take_accounts(struct reindex *x)
 
 	x->old = attach(x, "index/index.db", "old");
 	attach(x, "secrets/secrets.db", "secrets");
-	if (sqlite3_exec(db, "CREATE TEMP TABLE seen (id INTEGER PRIMARY KEY, address TEXT NOT NULL)",
-		NULL, NULL, NULL) != SQLITE_OK)
+	if (sqlite3_exec(db,
+		"CREATE TEMP TABLE seen (id INTEGER PRIMARY KEY, address TEXT NOT NULL)", NULL,
+		NULL, NULL) != SQLITE_OK)
 		return index_failed(x->c, "temp table", sqlite3_errcode(db));
 	/* Not IMMEDIATE, which would want to write to what is attached. */
 	st = index_run(x->c, index_stmt(x->c, "BEGIN"));

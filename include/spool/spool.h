@@ -95,6 +95,10 @@ void spool_close(struct spool **);
 /* Recovery is over. */
 bool spool_ready(struct spool *);
 
+/* It is over, or was tried and failed: from then on clients are answered, if only by putting them
+ * off. */
+bool spool_tried(struct spool *);
+
 /* Blocks until recovery is over.  For tests. */
 enum spool_status spool_wait_ready(struct spool *);
 

@@ -343,6 +343,7 @@ static const char *const drifts[] = {
 	"INSERT INTO garbage SELECT message, blocks FROM entry WHERE mailbox = 2 LIMIT 1",
 	"INSERT INTO garbage VALUES (4711, 1)",
 	"UPDATE entry SET blocks = blocks + 1 WHERE mailbox = 1 AND octets > 60000",
+	"UPDATE segment SET mark = mark - 1 WHERE number = (SELECT max(number) FROM segment)",
 };
 
 START_TEST(each_drift)

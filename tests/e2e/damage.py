@@ -1,0 +1,373 @@
+#!/usr/bin/env python3
+"""Damage of every file of a spool in each way, under daemons that run and ones that are stopped: a
+login sees all that was there before, or [SYS/TEMP]; and what an administrator does then."""
+
+import argparse
+import contextlib
+import glob
+import mailbox
+import os
+import poplib
+import shutil
+import smtplib
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from report import Report  # noqa: E402
+from testsite import Site, PASSWORD, SLOW  # noqa: E402
+
+JOE = "joe@example.test"
+ANN = "ann@example.test"
+# lock_wait is what a login waits for a spool that is not ready, too.
+CONFIG = {("pop3d", "lock_wait"): "1s"}
+
+
+def message(number, octets=2000):
+    text = b"Subject: message %d\r\n\r\nFrom here on\r\n>From there\r\n.dot\r\n" % number
+    return text + (b"x" * 70 + b"\r\n") * ((octets - len(text)) // 72)
+
+
+def deliver(site, to, number, octets=2000):
+    with smtplib.SMTP(*site.address("smtp"), timeout=60 * SLOW) as smtp:
+        smtp.sendmail("sender@client.example", to, message(number, octets))
+
+
+@contextlib.contextmanager
+def session(site, address):
+    pop = poplib.POP3(*site.address("pop3"), timeout=60 * SLOW)
+    try:
+        pop.user(address)
+        pop.pass_(PASSWORD)
+        yield pop
+        pop.quit()
+    finally:
+        pop.close()
+
+
+def uids(site, address):
+    """What a login sees: UIDs, or the code with which it is put off."""
+    try:
+        with session(site, address) as pop:
+            return [line.split()[1].decode() for line in pop.uidl()[1]]
+    except poplib.error_proto as e:
+        text = e.args[0].decode() if isinstance(e.args[0], bytes) else str(e.args[0])
+        return text.split("]")[0] + "]"
+
+
+TEMP = "-ERR [SYS/TEMP]"
+
+
+def same(got, want):
+    assert got == want, "%r is not %r" % (got, want)
+
+
+def segments(site):
+    return sorted(p for p in glob.glob(os.path.join(site.spool, "segments", "*"))
+                  if os.path.basename(p).isdigit())
+
+
+def segment_of(site, uid):
+    return os.path.join(site.spool, "segments", str(int(uid, 16) >> 21))
+
+
+def overwrite(path, at, octets):
+    with open(path, "r+b") as f:
+        f.seek(at)
+        f.write(octets)
+
+
+def find_and_spoil(site, what):
+    for path in segments(site):
+        with open(path, "rb") as f:
+            at = f.read().find(what)
+        if at >= 0:
+            overwrite(path, at, b"#")
+            return
+    raise AssertionError("%r is nowhere" % what)
+
+
+@contextlib.contextmanager
+def filled(build):
+    """Joe has three small messages and a large one, Ann one of the small ones."""
+    with Site(build, CONFIG) as site:
+        site.start("smtpd")
+        deliver(site, [JOE], 1)
+        deliver(site, [JOE, ANN], 2)
+        deliver(site, [JOE], 3)
+        deliver(site, [JOE], 4, 400000)
+        site.start("pop3d")
+        yield site, uids(site, JOE), uids(site, ANN)
+
+
+def put_off(site):
+    """Nobody is shown anything, and no mail is taken for good or refused for good."""
+    same(uids(site, JOE), TEMP)
+    same(uids(site, ANN), TEMP)
+    with smtplib.SMTP(*site.address("smtp"), timeout=60 * SLOW) as smtp:
+        smtp.ehlo()
+        code = smtp.mail("sender@client.example")[0]
+        if code == 250:
+            code = smtp.rcpt(JOE)[0]
+        same(code, 451)
+
+
+# --- one record --------------------------------------------------------------------------------
+
+def record(build):
+    with filled(build) as (site, joe, ann):
+        find_and_spoil(site, b"message 2")
+        bad = joe[1]
+        same(ann, [bad])
+        with session(site, JOE) as pop:
+            try:
+                pop.retr(2)
+                raise AssertionError("a damaged message was sent")
+            except poplib.error_proto as e:
+                assert b"[SYS/PERM]" in e.args[0], e
+            assert b"Subject: message 1" in pop.retr(1)[1], "the others do not flow"
+            assert b"Subject: message 4" in pop.retr(4)[1], "the others do not flow"
+            same(len(pop.uidl()[1]), 4)
+        site.daemons["pop3d"].wait_log(r"event=message_set_apart .*uid=%s" % bad)
+        same(uids(site, JOE), [u for u in joe if u != bad])
+        status = site.admin("status")
+        assert "set_apart: 1\n" in status, status
+        # Ann's has not been tried yet; check finds it, and tells of both.
+        out = site.admin("check", want=65)
+        assert bad in out and ANN in out and JOE in out, out
+        same(uids(site, ANN), ann)
+        site.admin("check", "--repair")
+        same(uids(site, ANN), [])
+        assert os.path.exists(os.path.join(site.spool, "damaged", bad))
+        out = site.admin("check")
+        assert "set apart, damaged and not shown: 2" in out, out
+        # New mail comes in as ever.
+        deliver(site, [ANN], 5)
+        same(len(uids(site, ANN)), 1)
+
+
+def large_record(build):
+    with filled(build) as (site, joe, _ann):
+        path = segment_of(site, joe[3])
+        overwrite(path, os.path.getsize(path) - 2000, b"#")
+        pop = poplib.POP3(*site.address("pop3"), timeout=60 * SLOW)
+        pop.user(JOE)
+        pop.pass_(PASSWORD)
+        try:
+            pop.retr(4)
+            raise AssertionError("a damaged message was sent to its end")
+        except (poplib.error_proto, EOFError, ConnectionError):
+            pass
+        pop.close()
+        site.daemons["pop3d"].wait_log(r"event=message_set_apart")
+        same(uids(site, JOE), joe[:3])
+
+
+# --- a segment ---------------------------------------------------------------------------------
+
+def delete(path):
+    os.unlink(path)
+
+
+def cut(path):
+    os.truncate(path, os.path.getsize(path) // 4096 // 2 * 4096)
+
+
+def empty(path):
+    os.truncate(path, 0)
+
+
+def overwrite_header(path):
+    overwrite(path, 0, b"\xa5" * 4096)
+
+
+def exchange(path):
+    """Another segment's octets under this one's name."""
+    other = [p for p in sorted(glob.glob(os.path.join(os.path.dirname(path), "*")))
+             if p != path and os.path.basename(p).isdigit()]
+    shutil.copyfile(other[0], path + ".new")
+    os.rename(path + ".new", path)
+
+
+WAYS = (delete, cut, empty, overwrite_header, exchange)
+
+
+def segment(build):
+    for stopped in (True, False):
+        for way in WAYS:
+            with filled(build) as (site, joe, ann):
+                path = segment_of(site, joe[3])
+                keep = path + ".keep"
+                shutil.copyfile(path, keep)
+                if stopped:
+                    site.stop("pop3d")
+                    site.stop("smtpd")
+                way(path)
+                if stopped:
+                    site.start("smtpd")
+                    site.start("pop3d")
+                # All, or TEMP; and TEMP at the latest when somebody found out.
+                first = uids(site, JOE)
+                assert first in (joe, TEMP), (way.__name__, stopped, first)
+                if first == joe:
+                    with contextlib.suppress(poplib.error_proto, EOFError, ConnectionError):
+                        with session(site, JOE) as pop:
+                            pop.retr(4)
+                            # A file that is open still is as good as it was.
+                            if way in (delete, exchange) and not stopped:
+                                continue
+                            raise AssertionError((way.__name__, "was sent"))
+                    same(uids(site, JOE), TEMP)
+                same(uids(site, ANN), ann)
+                # Put back, it is shown at once.
+                os.replace(keep, path)
+                if first == TEMP:
+                    same(uids(site, JOE), joe)
+                shutil.copyfile(path, keep)
+                way(path)
+                site.admin("check", want=65)
+                out = site.admin("check", "--repair")
+                assert joe[3] in out, out
+                same(uids(site, JOE), joe[:3])
+                # Known by now, and dealt with.
+                site.admin("check")
+                # And comes back with its file.
+                os.replace(keep, path)
+                site.admin("check", "--repair")
+                same(uids(site, JOE), joe)
+                same(site.admin("check").split(":")[0], "nothing wrong")
+
+
+# --- the index ---------------------------------------------------------------------------------
+
+def last_week(site):
+    """Keeps the index as it is, and lets a week pass."""
+    folder = os.path.join(site.spool, "index")
+    site.stop("pop3d")
+    site.stop("smtpd")
+    shutil.copytree(folder, os.path.join(site.folder, "last-week"))
+    site.start("smtpd")
+    deliver(site, [JOE], 6)
+    site.start("pop3d")
+
+
+def index(build):
+    def way_delete(path, _old):
+        os.unlink(path)
+
+    def way_cut(path, _old):
+        os.truncate(path, 5000)
+
+    def way_empty(path, _old):
+        os.truncate(path, 0)
+
+    def way_overwrite(path, _old):
+        overwrite(path, 0, b"\xa5" * os.path.getsize(path))
+
+    def way_exchange(path, old):
+        shutil.copyfile(os.path.join(old, "index.db"), path + ".new")
+        os.rename(path + ".new", path)
+
+    def way_in_place(path, old):
+        with open(os.path.join(old, "index.db"), "rb") as f:
+            octets = f.read()
+        overwrite(path, 0, octets)
+        os.truncate(path, len(octets))
+
+    for stopped in (True, False):
+        for way in (way_delete, way_cut, way_empty, way_overwrite, way_exchange, way_in_place):
+            for log in (True, False):
+                with filled(build) as (site, _joe, _ann):
+                    last_week(site)
+                    joe, ann = uids(site, JOE), uids(site, ANN)
+                    path = os.path.join(site.spool, "index", "index.db")
+                    if stopped:
+                        site.stop("pop3d")
+                        site.stop("smtpd")
+                    way(path, os.path.join(site.folder, "last-week"))
+                    if not log:
+                        for name in glob.glob(path + "-*"):
+                            os.unlink(name)
+                    if stopped:
+                        site.start("smtpd")
+                        site.start("pop3d")
+                    for _ in range(3):
+                        for address, all_of_it in ((JOE, joe), (ANN, ann)):
+                            seen = uids(site, address)
+                            assert seen in (all_of_it, TEMP), (way.__name__, stopped, log, seen)
+                        if not stopped:
+                            time.sleep(0.6)
+                    if stopped and not log:
+                        put_off(site)
+                    for name in ("pop3d", "smtpd"):
+                        site.stop(name)
+                    # Another day's log may give the index back whole: then nothing is to be done.
+                    out = site.admin("reindex")
+                    assert "there again" in out, out
+                    site.start("smtpd")
+                    site.start("pop3d")
+                    if "disabled" in out:
+                        for address in (JOE, ANN):
+                            assert uids(site, address).startswith("-ERR [AUTH]"), address
+                            site.admin("user", "passwd", address, stdin=PASSWORD + "\n")
+                    same(uids(site, JOE), joe)
+                    same(uids(site, ANN), ann)
+                    same(site.admin("check").split(":")[0], "nothing wrong")
+
+
+def reindex_refused(build):
+    with filled(build) as (site, joe, _ann):
+        site.admin("reindex", want=75)
+        same(uids(site, JOE), joe)
+        site.stop("smtpd")
+        site.admin("reindex", want=75)
+        same(uids(site, JOE), joe)
+
+
+# --- past all repair ----------------------------------------------------------------------------
+
+def extract(build):
+    with filled(build) as (site, joe, _ann):
+        path = segment_of(site, joe[0])
+        folder = os.path.join(site.folder, "out")
+        site.admin("mail", "extract", path, folder)
+        same(sorted(os.listdir(folder)), sorted(u + ".eml" for u in joe[:3]))
+        with open(os.path.join(folder, joe[0] + ".eml"), "rb") as f:
+            text = f.read()
+        assert text.endswith(message(1)) and text.startswith(b"Return-Path: <sender@client.example>\r\n"
+                                                             b"Delivered-To: joe@"), text
+        site.admin("mail", "extract", path, folder, want=73)
+        # As mbox, which a reader takes apart again; header or no header.
+        for want in (0, 65):
+            done = subprocess.run([os.path.join(build, "pop-admin"), "-c", site.conf, "mail", "extract",
+                                   path], capture_output=True, check=False, timeout=60 * SLOW)
+            same(done.returncode, want)
+            box = os.path.join(site.folder, "mbox")
+            with open(box, "wb") as f:
+                f.write(done.stdout)
+            parts = mailbox.mbox(box)
+            same(len(parts), 3)
+            for i in range(3):
+                body = parts.get_bytes(i).replace(b"\n>From", b"\nFrom").replace(b"\n>>From", b"\n>From")
+                assert body.endswith(message(i + 1).replace(b"\r\n", b"\n")), body
+            overwrite(path, 0, b"\0" * 100)
+        site.admin("mail", "extract", site.conf, want=65)
+        site.admin("mail", "extract", path + ".not", want=74)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--build", default=os.environ.get("BUILD", "build"))
+    parser.add_argument("only", nargs="*", help="names of tests")
+    arguments = parser.parse_args()
+    report = Report()
+    for test in (record, large_record, segment, index, reindex_refused, extract):
+        if not arguments.only or test.__name__ in arguments.only:
+            report.run(test.__name__, test, arguments.build)
+    Site.forget()
+    report.done()
+
+
+if __name__ == "__main__":
+    main()
