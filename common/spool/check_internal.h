@@ -72,8 +72,8 @@ void check_say(struct check *, uint64_t mailbox, uint64_t message, const char *f
 /* The same of mail that is set apart. */
 void check_note(struct check *, uint64_t mailbox, uint64_t message, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
-/* Where it is to be repaired: one statement in a transaction of its own, bound as account_run() does
- * it.  The next finding says that it was mended. */
+/* Where it is to be repaired: one statement in a transaction of its own, bound as
+ * account_run() does it.  The next finding says that it was mended. */
 void check_mend(struct check *, const char *sql, const char *types, ...);
 /* The row in holders by what holds the message now, of `n` entries that did. */
 void check_mend_holders(struct check *, uint64_t message, const struct check_ref *list, size_t n);

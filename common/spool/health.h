@@ -58,8 +58,8 @@ enum spool_status epoch_raise(struct spool *);
 /* After a checkpoint, by who holds the janitor's role: notes what is in index.db itself.  A failure
  * is logged.  Blocks for a sync where that is more than before. */
 void epoch_note_file(struct spool *);
-/* Inside a transaction: the index is still the one that it was.  Else it is noted, and the status is
- * SPOOL_IO. */
+/* Inside a transaction: the index is still the one that it was.  Else it is noted, and the
+ * status is SPOOL_IO. */
 enum spool_status epoch_compare(struct spool *, struct index_conn *);
 /* What segments/epoch says of the index as a whole; 0 when it does not say. */
 uint32_t epoch_said(struct spool *);

@@ -29,14 +29,18 @@ struct index_conn;
 /* A database: its readers, its writer, its log. */
 struct index_store;
 
-enum index_db { INDEX_MAIN, INDEX_SECRETS, INDEX_NEW /* being rebuilt */ };
+enum index_db {
+	INDEX_MAIN,
+	INDEX_SECRETS,
+	INDEX_NEW,                      /* the index while it is rebuilt */
+};
 
 /* In the spool's folder: while it is there the index is being rebuilt. */
 #define INDEX_REBUILT "index/rebuild.db"
 
 /* Begins a read transaction.  SPOOL_OK, SPOOL_IO, SPOOL_NO_MEMORY; SPOOL_NOT_READY before the
- * databases could be opened, SPOOL_IO too while the index is not to be believed (health.h).  *c_r goes back with
- * index_read_end(); NULL is harmless there. */
+ * databases could be opened, SPOOL_IO too while the index is not to be believed (health.h).
+ * *c_r goes back with index_read_end(); NULL is harmless there. */
 enum spool_status index_read_begin(struct spool *, enum index_db, struct index_conn **c_r);
 void index_read_end(struct spool *, struct index_conn **);
 

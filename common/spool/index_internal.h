@@ -28,8 +28,8 @@ struct index_store {
 	struct spool *spool;            /* borrowed; NULL while a spool is created */
 	enum index_db which;
 	char *path;                     /* owned */
-	/* Of the main database's file, kept for as long as SQLite has it open: closing any descriptor
-	 * of it takes SQLite's locks away. */
+	/* Of the main database's file, kept for as long as SQLite has it open: closing any
+	 * descriptor of it takes SQLite's locks away. */
 	int file_fd;                    /* owned; -1 */
 	atomic_uint_least64_t looked_s; /* when its name was last looked at */
 
@@ -65,8 +65,8 @@ void index_rollback(struct index_conn *);
 enum spool_status index_writer_take(struct index_store *, const char *what);
 void index_writer_give(struct index_store *);
 
-/* A new, empty index in INDEX_REBUILT, instead of one that is there: its writer has no transaction and
- * no spool.  In err a sentence. */
+/* A new, empty index in INDEX_REBUILT, instead of one that is there: its writer has no
+ * transaction and no spool.  In err a sentence. */
 enum spool_status index_rebuild_begin(const struct disk_ops *, const char *spool_dir, int spool_fd,
     struct index_store **store_r, struct strbuf *err);
 /* All of it is in its file, and on disk; then it is closed. */

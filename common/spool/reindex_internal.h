@@ -20,11 +20,11 @@ struct reindex {
 	bool old;                       /* it is attached */
 };
 
-/* Attaches what is left of the old index and takes the accounts out of it; all of them or none.  That
- * it cannot be asked is no failure. */
+/* Attaches what is left of the old index and takes the accounts out of it; all of them or
+ * none.  That it cannot be asked is no failure. */
 enum spool_status reindex_take_accounts(struct reindex *);
-/* Makes the mailboxes that a record is for and that nobody knows, under a name that is nobody's, and
- * remembers their addresses. */
+/* Makes the mailboxes that a record is for and that nobody knows, under a name that is
+ * nobody's, and remembers their addresses. */
 enum spool_status reindex_need_mailboxes(struct reindex *, const struct record_envelope *);
 /* At the end: gives these mailboxes their addresses; takes what the old index said beside the
  * records; and sees that no mailbox's id is given again. */

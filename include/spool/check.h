@@ -6,12 +6,12 @@
  * segments' files: there, and long enough.  Mail comes and goes meanwhile; only upkeep waits.
  *
  * Then, unless it is to be quick, each record that an entry names is read: header, envelope and
- * checksum, and what the entry says against what the record says.  Nobody waits for that.  What was
- * removed meanwhile is no finding.
+ * checksum, and what the entry says against what the record says.  Nobody waits for that.  What
+ * was removed meanwhile is no finding.
  *
- * With `repair` sums, holders, live counts and marks are made to agree with the entries; entries whose
- * record is damaged or gone are set apart, a copy of the record in SPOOL/damaged/; and those that were
- * set apart and are whole again are taken back.  Nothing is deleted.
+ * With `repair` sums, holders, live counts and marks are made to agree with the entries; entries
+ * whose record is damaged or gone are set apart, a copy of the record in SPOOL/damaged/; and
+ * those that were set apart and are whole again are taken back.  Nothing is deleted.
  *
  * Thread: any, one that may block for long.
  */
@@ -30,7 +30,7 @@ struct check_finding {
 	const char *uid;                /* of the message; NULL where it is about none */
 	const char *what;               /* what is wrong, and what that means */
 	bool mended;                    /* it was wrong */
-	bool note;                      /* it is known, and was dealt with: mail that is set apart */
+	bool note;                      /* it was dealt with: mail that is set apart */
 };
 
 struct check_result {
@@ -48,13 +48,14 @@ struct check_options {
 	bool repair;
 	/* Is told every finding, and must wait for nobody. */
 	void (*each)(void *arg, const struct check_finding *);
-	/* Now and then: octets of records that were read, and of all; NULL: nobody wants to know. */
+	/* Now and then: octets of records that were read, and of all; NULL: nobody wants to
+	 * know. */
 	void (*progress)(void *arg, uint64_t done, uint64_t all);
 	void *arg;                      /* for both */
 };
 
-/* SPOOL_OK also when there are findings; SPOOL_BUSY when upkeep does not end for so long; else why it
- * could not be found out, or mended. */
+/* SPOOL_OK also when there are findings; SPOOL_BUSY when upkeep does not end for so long; else
+ * why it could not be found out, or mended. */
 enum spool_status check_spool(
     struct spool *, const struct check_options *, struct check_result *r);
 

@@ -1,9 +1,9 @@
 /*
  * extract - messages out of one segment file, whatever became of its spool.
  *
- * A record is given where all its checksums hold.  Where the file's own header is damaged each record
- * vouches for itself, so that a mail may bring forth another one that was put within it: what comes
- * out goes to somebody who looks at it, never into a mailbox.
+ * A record is given where all its checksums hold.  Where the file's own header is damaged each
+ * record vouches for itself, so that a mail may bring forth another one that was put within it:
+ * what comes out goes to somebody who looks at it, never into a mailbox.
  *
  * Thread: one at a time; every function blocks.
  */

@@ -2,16 +2,17 @@
  * reindex - makes the index anew out of the segments, for one that is lost, damaged or another
  * day's.
  *
- * What the old index can still be asked for is kept: domains, mailboxes, aliases, and what was said of
- * a message beside its record (a UID given at a restore, retrievals).  Without it, and for mailboxes
- * that it does not know yet, mailboxes come back out of the records under the address that they had
- * last, disabled until they get a password.
+ * What the old index can still be asked for is kept: domains, mailboxes, aliases, and what was
+ * said of a message beside its record (a UID given at a restore, retrievals).  Without it, and
+ * for mailboxes that it does not know yet, mailboxes come back out of the records under the
+ * address that they had last, disabled until they get a password.
  *
- * Mail that was deleted and whose blocks were not given back yet comes back too: nothing in a segment
- * tells it from mail that is there.
+ * Mail that was deleted and whose blocks were not given back yet comes back too: nothing in a
+ * segment tells it from mail that is there.
  *
- * The new index is made beside the old one and takes its place at the end, by one rename; until then
- * daemons that start put everybody off.  The old one stays, as index/index.db.before-SECONDS.
+ * The new index is made beside the old one and takes its place at the end, by one rename; until
+ * then daemons that start put everybody off.  The old one stays, as
+ * index/index.db.before-SECONDS.
  *
  * Thread: any, one that may block for long; the spool must not be open, in any process.
  */
@@ -29,14 +30,14 @@ struct reindex_result {
 	uint64_t recovered;             /* of these, made out of the records */
 	uint64_t segments;              /* that were read */
 	uint64_t unreadable;            /* files whose header is none: nothing of them is believed */
-	uint64_t messages, entries;     /* that are in the index; a message of two mailboxes is two */
-	uint64_t removed;               /* messages of nobody but mailboxes that had been removed */
-	uint64_t unread;                /* blocks that are neither empty nor of a whole record */
+	uint64_t messages, entries;     /* in the index; of two mailboxes: two */
+	uint64_t removed;               /* messages of removed mailboxes alone */
+	uint64_t unread;                /* blocks neither empty nor of a whole record */
 };
 
-/* `progress` may be NULL: octets of segments read so far, and of all.  SPOOL_BUSY while some process
- * has the spool open; SPOOL_NO_SPOOL, SPOOL_IO, SPOOL_NO_SPACE, SPOOL_NO_MEMORY.  After a failure the
- * old index is as it was.  In err a sentence. */
+/* `progress` may be NULL: octets of segments read so far, and of all.  SPOOL_BUSY while some
+ * process has the spool open; SPOOL_NO_SPOOL, SPOOL_IO, SPOOL_NO_SPACE, SPOOL_NO_MEMORY.
+ * After a failure the old index is as it was.  In err a sentence. */
 enum spool_status reindex_spool(const char *dir,
     void (*progress)(void *arg, uint64_t done, uint64_t all), void *arg, struct reindex_result *r,
     struct strbuf *err);
