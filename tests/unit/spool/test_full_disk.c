@@ -298,8 +298,10 @@ START_TEST(others_remove_too)
 	sp = open_as(SPOOL_SMTPD, 0);
 	test_mailboxes(sp, 2);
 	wait_for_ballast();
+	/* What comes is old already: later there is no room to say so. */
+	test_sql(sp, "CREATE TRIGGER aged AFTER INSERT ON entry BEGIN UPDATE entry"
+		     " SET expires_day = 100 WHERE message = new.message; END");
 	n = fill_by_mail();
-	test_sql(sp, "UPDATE entry SET expires_day = 100");
 	fill_the_rest();
 	admin = open_as(SPOOL_ADMIN, 0);
 	if (_i == 0) {

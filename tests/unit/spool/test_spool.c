@@ -121,12 +121,13 @@ static const char first_version[] =
     "ALTER TABLE mailbox DROP COLUMN retention_days;"
     "ALTER TABLE mailbox DROP COLUMN removals;"
     "DROP INDEX entry_expires; DROP INDEX entry_retrieved_expires;"
-    "DROP INDEX entry_kept; DROP INDEX entry_uid;"
+    "DROP INDEX entry_kept; DROP INDEX entry_uid; DROP INDEX entry_apart;"
     "ALTER TABLE entry DROP COLUMN keep_retrieved_s;"
     "ALTER TABLE entry DROP COLUMN retrieved_expires_day;"
     "ALTER TABLE entry DROP COLUMN removed_s;"
     "DROP TABLE removal;"
     "DELETE FROM meta WHERE key = 'kept_blocks';"
+    "ALTER TABLE mailbox DROP COLUMN recovered;"
     "PRAGMA user_version = 1";
 
 /* Rows: which byte an older program holds that has the spool open, or is about to. */
@@ -159,7 +160,7 @@ START_TEST(an_older_one_is_brought_up_to_date)
 	close(dir);
 
 	sp = spool_test_open(SPOOL_SMTPD);
-	ck_assert_int_eq(test_number(sp, "PRAGMA user_version"), 2);
+	ck_assert_int_eq(test_number(sp, "PRAGMA user_version"), 3);
 	ck_assert_int_eq(test_deliver(sp, 2, 5000, 1, 2, NULL), SPOOL_OK);
 	ck_assert_uint_eq(test_copies(sp, 1, 1), 1);
 	ck_assert_uint_eq(test_copies(sp, 2, 2), 1);
