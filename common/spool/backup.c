@@ -152,6 +152,34 @@ spool_number(struct spool *sp, uint64_t *number_r)
 	return account_end(sp, &c, st);
 }
 
+/* Removes databases that the manifest does not name, of runs that did not come to their ends and of
+ * the backup before, and what SQLite left beside them. */
+static enum spool_status
+drop_others(struct run *run, const struct backup_manifest *keep)
+{
+	int fd = openat(run->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	const struct dirent *file;
+	enum spool_status st = SPOOL_OK;
+
+	if (dir == NULL) {
+		if (fd >= 0)
+			close(fd);
+		return backup_failed(run->err, run->dir, "");
+	}
+	while (st == SPOOL_OK && (file = readdir(dir)) != NULL) {
+		if ((strncmp(file->d_name, BACKUP_INDEX, strlen(BACKUP_INDEX)) != 0 &&
+			strncmp(file->d_name, BACKUP_SECRETS, strlen(BACKUP_SECRETS)) != 0) ||
+		    strcmp(file->d_name, keep->index.name) == 0 ||
+		    strcmp(file->d_name, keep->secrets.name) == 0)
+			continue;
+		if (disk_unlink(run->sp->disk, run->fd, file->d_name) != 0)
+			st = backup_failed(run->err, run->dir, file->d_name);
+	}
+	closedir(dir);
+	return st;
+}
+
 /* What lies there must be an earlier backup of this spool: all that it has and this one has not is
  * taken out in the end. */
 static enum spool_status
@@ -160,11 +188,14 @@ check_earlier(struct run *run, uint64_t newest)
 	struct backup_manifest old;
 	enum spool_status st = backup_manifest_read(run->dir, run->fd, &old, run->err);
 
-	/* A damaged one is no backup; its records still save their copying. */
-	if (st == SPOOL_NO_MESSAGE || st == SPOOL_DAMAGED) {
+	/* A damaged one is no backup; its records still save their copying, and its index may save
+	 * somebody else's day until there is another. */
+	if (st == SPOOL_DAMAGED) {
 		strbuf_clear(run->err);
 		return SPOOL_OK;
 	}
+	if (st == SPOOL_NO_MESSAGE)
+		return drop_others(run, &old);
 	if (st != SPOOL_OK)
 		return st;
 	if (old.spool != run->manifest.spool) {
@@ -178,7 +209,7 @@ check_earlier(struct run *run, uint64_t newest)
 		    run->dir);
 		return SPOOL_EXISTS;
 	}
-	return SPOOL_OK;
+	return drop_others(run, &old);
 }
 
 /* --- the databases -------------------------------------------------------- */
@@ -284,7 +315,10 @@ copy_database(struct run *run, struct index_conn *from, enum index_db which, str
 		st = backup_db_copy(from, path.buf);
 	if (st == SPOOL_OK)
 		st = backup_db_settle(path.buf, which);
-	if (st != SPOOL_OK)
+	if (st == SPOOL_NO_SPACE) {
+		errno = ENOSPC;
+		backup_failed(run->err, run->dir, f->name);
+	} else if (st != SPOOL_OK)
 		strbuf_addf(run->err, "%s: cannot be written: %s", path.buf, spool_status_text(st));
 	else if (disk_sync(disk, fd) != 0)
 		st = backup_failed(run->err, run->dir, f->name);
@@ -313,33 +347,6 @@ copy_databases(struct run *run)
 		st = copy_database(run, index, INDEX_MAIN, &run->manifest.index);
 	if (index != NULL)
 		index_read_end(run->sp, &index);
-	return st;
-}
-
-/* Databases of other backups, and what SQLite left beside them. */
-static enum spool_status
-drop_others(struct run *run)
-{
-	int fd = openat(run->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-	const struct dirent *file;
-	enum spool_status st = SPOOL_OK;
-
-	if (dir == NULL) {
-		if (fd >= 0)
-			close(fd);
-		return backup_failed(run->err, run->dir, "");
-	}
-	while (st == SPOOL_OK && (file = readdir(dir)) != NULL) {
-		if ((strncmp(file->d_name, BACKUP_INDEX, strlen(BACKUP_INDEX)) != 0 &&
-			strncmp(file->d_name, BACKUP_SECRETS, strlen(BACKUP_SECRETS)) != 0) ||
-		    strcmp(file->d_name, run->manifest.index.name) == 0 ||
-		    strcmp(file->d_name, run->manifest.secrets.name) == 0)
-			continue;
-		if (disk_unlink(run->sp->disk, run->fd, file->d_name) != 0)
-			st = backup_failed(run->err, run->dir, file->d_name);
-	}
-	closedir(dir);
 	return st;
 }
 
@@ -385,7 +392,7 @@ take(struct run *run, struct backup_copier *copier, struct backup_result *r)
 	if (st == SPOOL_OK)
 		st = backup_trim(copier, &run->list);
 	if (st == SPOOL_OK)
-		st = drop_others(run);
+		st = drop_others(run, &run->manifest);
 	return st;
 }
 

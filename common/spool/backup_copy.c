@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -102,6 +103,16 @@ struct segment_copy {
 	bool from_good, to_good; /* the header is this segment's */
 	bool *written;           /* owned: for each record */
 };
+
+/* Says what errno says of a segment's copy. */
+static enum spool_status
+copy_failed(struct backup_copier *b, const char *name)
+{
+	char path[sizeof(BACKUP_SEGMENTS) + SEGMENT_NAME_MAX];
+
+	snprintf(path, sizeof(path), BACKUP_SEGMENTS "/%s", name);
+	return backup_failed(b->err, b->to_dir, path);
+}
 
 static bool
 header_is_good(int fd, uint64_t number, struct segment_id *id)
@@ -196,7 +207,7 @@ open_copy(struct segment_copy *s)
 	if (s->to < 0 && errno == ENOENT)
 		s->to = disk_open(b->disk, b->to, s->name, true);
 	if (s->to < 0)
-		return backup_failed(b->err, b->to_dir, s->name);
+		return copy_failed(b, s->name);
 	s->to_good = header_is_good(s->to, s->number, &s->to_id);
 	if (!s->from_good)
 		return SPOOL_OK;
@@ -204,7 +215,7 @@ open_copy(struct segment_copy *s)
 		return SPOOL_OK;
 	/* Another one, or a torn one: nothing in it is of any use. */
 	if (disk_truncate(b->disk, s->to, 0) != 0 || copy_range(s, 0, RECORD_BLOCK) != 0)
-		return backup_failed(b->err, b->to_dir, s->name);
+		return copy_failed(b, s->name);
 	s->to_good = header_is_good(s->to, s->number, &s->to_id);
 	return SPOOL_OK;
 }
@@ -236,7 +247,7 @@ copy_missing(struct segment_copy *s, bool *any_r)
 		     end++)
 			blocks += s->list[end].blocks;
 		if (s->from_good && copy_range(s, first * RECORD_BLOCK, blocks * RECORD_BLOCK) != 0)
-			return backup_failed(s->b->err, s->b->to_dir, s->name);
+			return copy_failed(s->b, s->name);
 	}
 	return SPOOL_OK;
 }
@@ -284,7 +295,7 @@ copy_segment(struct segment_copy *s)
 		return st;
 	/* Also where nothing was missing: who wrote it may have been killed before he synced. */
 	if (disk_sync(b->disk, s->to) != 0)
-		return backup_failed(b->err, b->to_dir, s->name);
+		return copy_failed(b, s->name);
 	if (!any)
 		return st;
 	/* So that it is read from the disk. */
@@ -405,10 +416,10 @@ trim_segment(struct backup_copier *b, const struct backup_record *list, size_t n
 	segment_name(name, message_segment(list[0].message));
 	fd = disk_open(b->disk, b->to, name, false);
 	if (fd < 0)
-		return errno == ENOENT ? SPOOL_OK : backup_failed(b->err, b->to_dir, name);
+		return errno == ENOENT ? SPOOL_OK : copy_failed(b, name);
 	rc = punch_gaps(b, fd, list, n);
 	if (rc != 0)
-		backup_failed(b->err, b->to_dir, name);
+		copy_failed(b, name);
 	close(fd);
 	return rc == 0 ? SPOOL_OK : SPOOL_IO;
 }
@@ -431,7 +442,7 @@ backup_trim(struct backup_copier *b, const struct backup_list *l)
 		if (n > 0)
 			st = trim_segment(b, &l->list[i], n);
 		else if (disk_unlink(b->disk, b->to, segment_name(name, files.list[k].number)) != 0)
-			st = backup_failed(b->err, b->to_dir, name);
+			st = copy_failed(b, name);
 	}
 	files_release(&files);
 	return st;

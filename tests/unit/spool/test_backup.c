@@ -1,6 +1,7 @@
 /* backup: what is copied, when it is whole, what is noticed, and a spool made out of it. */
 #include "delivery_test.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -138,6 +139,19 @@ change_to_other(void)
 	ck_assert_int_eq(nftw(spool_test_dir, spool_test_unlink, 16, FTW_DEPTH | FTW_PHYS), 0);
 	ck_assert_int_eq(rename(other_dir, spool_test_dir), 0);
 	sp = spool_test_open(SPOOL_ADMIN);
+}
+
+static unsigned
+files_in(const char *path)
+{
+	DIR *dir = opendir(path);
+	unsigned n = 0;
+
+	ck_assert_ptr_nonnull(dir);
+	while (readdir(dir) != NULL)
+		n++;
+	closedir(dir);
+	return n - 2;
 }
 
 /* A file of a segment in the backup or the spool. */
@@ -554,6 +568,8 @@ START_TEST(at_every_instant_there_is_a_whole_one)
 	deliver(5, 290000, 1, 2);
 	spool_close(&sp);
 	for (; back_up_until(n, ends[_i]); n++) {
+		/* Those that fail do not pile up. */
+		ck_assert_uint_le(files_in(backup_dir), 9);
 		findings = 0;
 		r = verify_as(SPOOL_OK, "");
 		ck_assert_uint_eq(r.damaged, 0);
@@ -569,6 +585,7 @@ START_TEST(at_every_instant_there_is_a_whole_one)
 	ck_assert_uint_eq(r.copied, 0);
 	ck_assert_uint_gt(r.time_ms, old.time_ms);
 	/* Nothing is left of those that did not come to their ends. */
+	ck_assert_uint_eq(files_in(backup_dir), 5);
 	ck_assert_int_ne(access(segment_path(backup_dir, ids[2]), F_OK), 0);
 	restore_as(SPOOL_OK, "");
 	change_to_other();
