@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <string.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -31,6 +32,16 @@ fail(enum spool_status st, const struct strbuf *err)
 {
 	return admin_fail(
 	    admin_exit_code(st), "%s", err->len > 0 ? err->buf : spool_status_text(st));
+}
+
+/* A folder that is there can be used by the account that we are by now.  0, or the exit code. */
+static int
+usable(const struct admin *a, const char *dir, int how)
+{
+	if (access(dir, F_OK) != 0 || access(dir, how) == 0 || errno == EROFS)
+		return EX_OK;
+	return admin_fail(EX_NOPERM, "%s: %s: the folder must belong to %s", dir, strerror(errno),
+	    a->config->site.user);
 }
 
 /* One object, or a sentence behind the findings, which it ends. */
@@ -77,6 +88,8 @@ cmd_backup(struct admin *a, char **operands, size_t n)
 	(void)n;
 	if (code == EX_OK)
 		code = admin_open(a);
+	if (code == EX_OK)
+		code = usable(a, operands[0], R_OK | W_OK | X_OK);
 	if (code != EX_OK)
 		return code;
 	strbuf_init(&err, ERROR_TEXT_MAX);
@@ -165,6 +178,8 @@ bring(struct admin *a, char **operands, size_t n)
 
 	if (code == EX_OK)
 		code = admin_open(a);
+	if (code == EX_OK)
+		code = usable(a, operands[0], R_OK | X_OK);
 	if (code != EX_OK)
 		return code;
 	strbuf_init(&err, ERROR_TEXT_MAX);
@@ -207,6 +222,10 @@ cmd_restore(struct admin *a, char **operands, size_t n)
 	code = admin_make_folder(a, dir);
 	if (code == EX_OK)
 		code = admin_become(a);
+	if (code == EX_OK)
+		code = usable(a, dir, R_OK | W_OK | X_OK);
+	if (code == EX_OK)
+		code = usable(a, operands[0], R_OK | X_OK);
 	if (code == EX_OK)
 		code = verify(a, operands[0]);
 	if (code != EX_OK)

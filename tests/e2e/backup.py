@@ -12,6 +12,7 @@ import os
 import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -208,6 +209,51 @@ def under_load(build):
         holds(len(new) == 1 and not new & news, "%r %r" % (new, news))
 
 
+def taken(site):
+    folder = os.path.join(site.spool, "segments")
+    return sum(os.stat(os.path.join(folder, n)).st_blocks * 512 for n in os.listdir(folder))
+
+
+def stopped_halfway(build):
+    """Nothing is given back while a backup takes its time, and all else goes on."""
+    with Site(build, users=USERS) as site, elsewhere(site) as other:
+        folder = os.path.join(site.folder, "backup")
+        segments = os.path.join(folder, "segments")
+        filled = fill(site)
+        was = {u: contents(site, u) for u in USERS}
+        octets = taken(site)
+        process = subprocess.Popen(
+            [os.path.join(site.build, "pop-admin"), "-c", site.conf, "backup", folder],
+            stdout=subprocess.DEVNULL, env=sanitizer_environment())
+        while not os.path.isdir(segments) or not os.listdir(segments):
+            holds(process.poll() is None, "it was over at once")
+        process.send_signal(signal.SIGSTOP)
+        holds(len(os.listdir(segments)) < len(os.listdir(os.path.join(site.spool, "segments"))),
+              "it was over")
+        try:
+            for user in USERS:
+                same(remove(site, user, 1, 0), filled[user])
+            submit(site.address("smtp"), b"s@x.test", [USERS[0].encode()], sealed("late", 10, 1))
+            site.admin("expire")
+            holds(json.loads(site.admin("--json", "status"))["backup_running"], "status")
+            site.admin("backup", os.path.join(site.folder, "second"), want=BUSY)
+            # What a round of upkeep takes that was woken, several times.
+            time.sleep(1)
+            holds(taken(site) >= octets, "room was given back meanwhile")
+        finally:
+            process.send_signal(signal.SIGCONT)
+        same(process.wait(60 * SLOW), 0)
+        # And then, at once.
+        deadline = time.monotonic() + 10 * SLOW
+        while taken(site) > octets / 10:
+            holds(time.monotonic() < deadline, "no room was given back afterwards")
+            time.sleep(.05)
+        holds(not json.loads(site.admin("--json", "status"))["backup_running"], "status")
+        other.admin("restore", folder)
+        for user in USERS:
+            same(contents(other, user), was[user])
+
+
 def only_what_is_new(build):
     with Site(build, users=USERS) as site:
         folder = os.path.join(site.folder, "backup")
@@ -222,9 +268,9 @@ def only_what_is_new(build):
         second = json.loads(site.admin("--json", "backup", folder))
         # A block each.
         same(second["copied"], 10 * 4096)
-        taken = sum(os.stat(os.path.join(folder, "segments", name)).st_blocks * 512
-                    for name in os.listdir(os.path.join(folder, "segments")))
-        holds(taken <= second["octets"] * 1.02 + 65536, "%d taken for %d" % (taken, second["octets"]))
+        names = os.listdir(os.path.join(folder, "segments"))
+        room = sum(os.stat(os.path.join(folder, "segments", n)).st_blocks * 512 for n in names)
+        holds(room <= second["octets"] * 1.02 + 65536, "%d for %d" % (room, second["octets"]))
         print("# first %d octets, second %d of %d" % (first["copied"], second["copied"],
                                                       second["octets"]))
         for name in os.listdir(folder):
@@ -387,7 +433,7 @@ def main():
     parser.add_argument("--build", default="build")
     build = parser.parse_args().build
     report = Report()
-    for test in (under_load, only_what_is_new, killed, killed_restore, damaged, single_messages):
+    for test in (under_load, stopped_halfway, only_what_is_new, killed, killed_restore, damaged, single_messages):
         report.run(test.__name__, test, build)
     Site.forget()
     report.done()
