@@ -116,7 +116,7 @@ cmd_backup(struct admin *a, char **operands, size_t n)
 static int
 verify(struct admin *a, const char *dir)
 {
-	struct output *findings = output_new(OUTPUT_LISTING, false, finding_keys);
+	struct output *findings = output_new(OUTPUT_LISTING, a->json, finding_keys);
 	struct progress *progress = progress_begin("reading the backup");
 	struct backup_result r;
 	struct strbuf err;

@@ -38,6 +38,7 @@
 
 #include "account_internal.h"
 #include "backup_internal.h"
+#include "ballast.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "janitor.h"
@@ -142,6 +143,8 @@ spool_number(struct spool *sp, uint64_t *number_r)
 		return st;
 	if (getrandom(&number, sizeof(number), 0) != (ssize_t)sizeof(number))
 		return spool_failed("getrandom_failed", "backup", errno);
+	/* Where the disk is full a backup is wanted most. */
+	ballast_prepare(sp, 0);
 	st = index_write_begin(sp, INDEX_MAIN, "backup", &c);
 	if (st != SPOOL_OK)
 		return st;
@@ -318,7 +321,13 @@ copy_database(struct run *run, struct index_conn *from, enum index_db which, str
 	if (st == SPOOL_NO_SPACE) {
 		errno = ENOSPC;
 		backup_failed(run->err, run->dir, f->name);
-	} else if (st != SPOOL_OK)
+	} else if (st == SPOOL_DAMAGED)
+		strbuf_addf(run->err,
+		    "%s: the spool's %s is damaged: no backup is made of that; an earlier one "
+		    "stays "
+		    "what it was",
+		    run->sp->dir, which == INDEX_MAIN ? "index" : "file of secrets");
+	else if (st != SPOOL_OK)
 		strbuf_addf(run->err, "%s: cannot be written: %s", path.buf, spool_status_text(st));
 	else if (disk_sync(disk, fd) != 0)
 		st = backup_failed(run->err, run->dir, f->name);

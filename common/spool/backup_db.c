@@ -47,10 +47,14 @@ backup_db_close(struct index_conn **cp)
 	free(s);
 }
 
+/* What it ends may not be underway. */
 static enum spool_status
 exec(struct index_conn *c, const char *sql)
 {
-	int rc = sqlite3_exec(c->db, sql, NULL, NULL, NULL);
+	int rc;
+
+	index_reset_all(c);
+	rc = sqlite3_exec(c->db, sql, NULL, NULL, NULL);
 
 	return rc == SQLITE_OK ? SPOOL_OK : index_failed(c, sql, rc);
 }
@@ -122,6 +126,25 @@ backup_db_copy(struct index_conn *from, const char *path)
 	return st;
 }
 
+/* Pages are copied unread: one that is damaged must not take the place of an earlier backup's. */
+static enum spool_status
+check_pages(struct index_conn *c)
+{
+	sqlite3_stmt *stmt = index_stmt(c, "PRAGMA quick_check(1)");
+	const char *text;
+	enum spool_status st;
+	bool row;
+
+	st = index_step(c, stmt, &row);
+	if (st != SPOOL_OK)
+		return st;
+	text = row ? (const char *)sqlite3_column_text(stmt, 0) : NULL;
+	if (text == NULL || strcmp(text, "ok") != 0)
+		st = SPOOL_DAMAGED;
+	sqlite3_reset(stmt);
+	return st;
+}
+
 enum spool_status
 backup_db_settle(const char *path, enum index_db which)
 {
@@ -130,7 +153,9 @@ backup_db_settle(const char *path, enum index_db which)
 
 	if (st != SPOOL_OK)
 		return st;
-	st = exec(c, "PRAGMA synchronous = OFF; PRAGMA journal_mode = DELETE");
+	st = check_pages(c);
+	if (st == SPOOL_OK)
+		st = exec(c, "PRAGMA synchronous = OFF; PRAGMA journal_mode = DELETE");
 	if (st == SPOOL_OK && which == INDEX_MAIN)
 		st = exec(c, "BEGIN");
 	if (st == SPOOL_OK && which == INDEX_MAIN)
@@ -155,11 +180,8 @@ backup_db_revive(const char *path, enum index_db which, uint64_t floor)
 			st = account_run(c, sql_removals, "");
 	}
 	/* The last of it: who opens it as a spool's expects it so. */
-	if (st == SPOOL_OK) {
-		for (size_t i = 0; i < c->nstmts; i++)
-			sqlite3_reset(c->stmts[i].stmt);
+	if (st == SPOOL_OK)
 		st = exec(c, "PRAGMA journal_mode = WAL");
-	}
 	backup_db_close(&c);
 	return st;
 }

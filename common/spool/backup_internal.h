@@ -63,7 +63,8 @@ enum spool_status backup_db_open(const char *path, bool write, struct index_conn
 void backup_db_close(struct index_conn **);
 /* Copies what the read transaction on `from` sees into the empty file `path`. */
 enum spool_status backup_db_copy(struct index_conn *from, const char *path);
-/* Makes the copy one that needs no file beside it; of the index, takes out what is no mail. */
+/* Makes the copy one that needs no file beside it; of the index, takes out what is no mail.
+ * SPOOL_DAMAGED when its pages are no database. */
 enum spool_status backup_db_settle(const char *path, enum index_db);
 /* Makes it a spool's own again; of the index, one that gives no number up to `floor`. */
 enum spool_status backup_db_revive(const char *path, enum index_db, uint64_t floor);

@@ -452,6 +452,53 @@ START_TEST(damage_of_the_rest_is_noticed)
 }
 END_TEST
 
+START_TEST(a_damaged_index_is_no_backup)
+{
+	char path[400];
+	uint8_t page[4096];
+	struct stat st;
+	sqlite3 *db;
+	int fd;
+
+	for (unsigned i = 0; i < 150; i++)
+		deliver(i, 200, 1, 3);
+	back_up();
+	spool_close(&sp);
+	snprintf(path, sizeof(path), "%s/index/index.db", spool_test_dir);
+	/* All pages are read from the database itself. */
+	ck_assert_int_eq(sqlite3_open(path, &db), SQLITE_OK);
+	ck_assert_int_eq(sqlite3_exec(db, "PRAGMA wal_checkpoint(TRUNCATE)", NULL, NULL, NULL),
+	    SQLITE_OK);
+	sqlite3_close(db);
+	fd = open(path, O_RDWR);
+	ck_assert_int_eq(fstat(fd, &st), 0);
+	/* Each page behind the first in turn. */
+	for (off_t at = 4096; at < st.st_size; at += 4096) {
+		uint8_t kept[4096];
+
+		ck_assert_int_eq(pread(fd, kept, sizeof(kept), at), 4096);
+		memset(page, 0x5a, sizeof(page));
+		ck_assert_int_eq(pwrite(fd, page, sizeof(page), at), 4096);
+		const struct spool_options options = { .dir = spool_test_dir, .role = SPOOL_ADMIN };
+		struct backup_result r;
+		struct strbuf err;
+
+		strbuf_init(&err, 1024);
+		/* Some are seen as soon as it is opened. */
+		if (spool_open(&options, &sp, &err) == SPOOL_OK)
+			ck_assert_msg(backup_run(sp, backup_dir, note_finding, NULL, &r, &err) !=
+			    SPOOL_OK, "page %d", (int)(at / 4096));
+		spool_close(&sp);
+		strbuf_release(&err);
+		ck_assert_int_eq(pwrite(fd, kept, sizeof(kept), at), 4096);
+		ck_assert_uint_eq(verify_as(SPOOL_OK, "").messages, 150);
+	}
+	close(fd);
+	sp = spool_test_open(SPOOL_ADMIN);
+	back_up();
+}
+END_TEST
+
 /* --- ends ----------------------------------------------------------------- */
 
 /* The n-th call to the disk is the last, or fails. */
@@ -742,6 +789,7 @@ main(void)
 	tcase_add_test(tc, damage_is_noticed_and_mended);
 	tcase_add_test(tc, damage_of_the_spool_is_copied_and_told);
 	tcase_add_test(tc, damage_of_the_rest_is_noticed);
+	tcase_add_test(tc, a_damaged_index_is_no_backup);
 	tcase_add_loop_test(tc, at_every_instant_there_is_a_whole_one, 0, 3);
 	tcase_add_test(tc, no_uid_is_given_twice);
 	tcase_add_test(tc, numbers_ahead_of_the_clock);
