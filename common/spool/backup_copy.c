@@ -296,11 +296,14 @@ copy_segment(struct segment_copy *s)
 	/* Also where nothing was missing: who wrote it may have been killed before he synced. */
 	if (disk_sync(b->disk, s->to) != 0)
 		return copy_failed(b, s->name);
-	if (!any)
-		return st;
-	/* So that it is read from the disk. */
+	/* So that it is read from the disk, now and by the next backup; and the spool's own mail
+	 * keeps the page cache. */
 	posix_fadvise(s->to, 0, 0, POSIX_FADV_DONTNEED);
-	return read_back(s);
+	if (any) {
+		st = read_back(s);
+		posix_fadvise(s->to, 0, 0, POSIX_FADV_DONTNEED);
+	}
+	return st;
 }
 
 static enum spool_status

@@ -59,6 +59,27 @@ check_file(const char *dir, int fd, const struct backup_file *want, struct strbu
 	return st;
 }
 
+/* SPOOL_VERSION for one that would be no spool for us. */
+static enum spool_status
+check_version(struct backup *b, struct strbuf *err)
+{
+	sqlite3_stmt *stmt = index_stmt(b->index, "PRAGMA user_version");
+	enum spool_status st;
+	int version = 0;
+	bool row;
+
+	st = index_step(b->index, stmt, &row);
+	if (st == SPOOL_OK && row) {
+		version = sqlite3_column_int(stmt, 0);
+		sqlite3_reset(stmt);
+	}
+	if (st != SPOOL_OK || version <= index_version(INDEX_MAIN))
+		return st;
+	strbuf_addf(err, "%s: made by a newer Restante (schema %d, this one knows %d)", b->dir,
+	    version, index_version(INDEX_MAIN));
+	return SPOOL_VERSION;
+}
+
 static enum spool_status
 open_index(struct backup *b, struct strbuf *err)
 {
@@ -70,8 +91,10 @@ open_index(struct backup *b, struct strbuf *err)
 	st = path.failed ? SPOOL_NO_MEMORY : backup_db_open(path.buf, false, &b->index);
 	strbuf_release(&path);
 	if (st == SPOOL_OK)
+		st = check_version(b, err);
+	if (st == SPOOL_OK)
 		st = backup_list_read(b->index, &b->list);
-	if (st != SPOOL_OK)
+	if (st != SPOOL_OK && err->len == 0)
 		strbuf_addf(err, "%s/%s: cannot be read: %s", b->dir, b->manifest.index.name,
 		    spool_status_text(st));
 	return st;

@@ -93,6 +93,8 @@ void index_watch_close(struct index_watch *);
  * err a sentence. */
 enum spool_status index_create(const struct disk_ops *, const char *spool_dir, int spool_fd,
     enum index_db, struct strbuf *err);
+/* The newest version of this database that is known here. */
+int index_version(enum index_db);
 /* SPOOL_NO_SPOOL, SPOOL_VERSION and others, with a sentence in err. */
 enum spool_status index_open(struct spool *, enum index_db, struct index_store **store_r,
     struct strbuf *err);

@@ -33,6 +33,12 @@ static const struct {
 	    sizeof(secrets_steps) / sizeof(*secrets_steps) },
 };
 
+int
+index_version(enum index_db which)
+{
+	return databases[which].nsteps;
+}
+
 static enum spool_status
 read_number(struct index_conn *c, const char *sql, int *n_r)
 {

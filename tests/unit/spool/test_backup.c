@@ -452,6 +452,17 @@ START_TEST(damage_of_the_rest_is_noticed)
 }
 END_TEST
 
+START_TEST(a_newer_one_is_refused)
+{
+	deliver(0, 500, 1, 1);
+	test_sql(sp, "PRAGMA user_version = 99");
+	back_up();
+	verify_as(SPOOL_VERSION, "newer Restante");
+	restore_as(SPOOL_VERSION, "newer Restante");
+	ck_assert_int_ne(access(other_dir, F_OK), 0);
+}
+END_TEST
+
 START_TEST(a_damaged_index_is_no_backup)
 {
 	char path[400];
@@ -789,6 +800,7 @@ main(void)
 	tcase_add_test(tc, damage_is_noticed_and_mended);
 	tcase_add_test(tc, damage_of_the_spool_is_copied_and_told);
 	tcase_add_test(tc, damage_of_the_rest_is_noticed);
+	tcase_add_test(tc, a_newer_one_is_refused);
 	tcase_add_test(tc, a_damaged_index_is_no_backup);
 	tcase_add_loop_test(tc, at_every_instant_there_is_a_whole_one, 0, 3);
 	tcase_add_test(tc, no_uid_is_given_twice);
