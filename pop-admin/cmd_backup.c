@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -38,7 +39,10 @@ fail(enum spool_status st, const struct strbuf *err)
 static int
 usable(const struct admin *a, const char *dir, int how)
 {
-	if (access(dir, F_OK) != 0 || access(dir, how) == 0 || errno == EROFS)
+	struct stat st;
+
+	/* What is no folder fails as that. */
+	if (stat(dir, &st) != 0 || !S_ISDIR(st.st_mode) || access(dir, how) == 0 || errno == EROFS)
 		return EX_OK;
 	return admin_fail(EX_NOPERM, "%s: %s: the folder must belong to %s", dir, strerror(errno),
 	    a->config->site.user);

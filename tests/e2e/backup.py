@@ -307,7 +307,7 @@ def killed(build):
             other = elsewhere(site)
             try:
                 if target == partial and not os.path.exists(os.path.join(partial, "manifest")):
-                    other.admin("restore", target, want=66 if not os.path.exists(partial) else 69)
+                    other.admin("restore", target, want=69)
                 else:
                     other.admin("restore", target)
                     other.admin("check")
