@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -13,6 +14,7 @@
 #include "common/spool/janitor.h"
 #include "common/spool/lock.h"
 #include "common/spool/remove.h"
+#include "common/spool/secrets.h"
 #include "spool/account.h"
 #include "spool/backup.h"
 #include "spool/history.h"
@@ -783,6 +785,82 @@ START_TEST(accounts_come_along)
 }
 END_TEST
 
+/* Accounts come and go as user.c has it: secrets first, index first. */
+static atomic_bool accounts_end;
+static atomic_uint accounts_made;
+
+static void *
+make_accounts(void *arg)
+{
+	struct spool *other = arg;
+	char sql[200];
+
+	for (unsigned id = 1000; !atomic_load(&accounts_end); id++) {
+		ck_assert_int_eq(secrets_create(other, id, "hash", NULL), SPOOL_OK);
+		snprintf(sql, sizeof(sql), "INSERT INTO mailbox (id, domain, local, folded, created_s)"
+		    " VALUES (%u, 1, 'a%u', 'a%u', 0)", id, id, id);
+		test_sql(other, sql);
+		snprintf(sql, sizeof(sql), "DELETE FROM mailbox WHERE id = %u", id - 1);
+		if (id == 1000)
+			continue;
+		test_sql(other, sql);
+		ck_assert_int_eq(secrets_remove(other, id - 1), SPOOL_OK);
+		atomic_fetch_add(&accounts_made, 1);
+	}
+	return NULL;
+}
+
+/* The one number that a query on a copied database gives. */
+static int64_t
+copied_number(const struct backup_file *f, const char *sql)
+{
+	struct index_conn *c;
+	sqlite3_stmt *stmt;
+	char path[400];
+	int64_t n = -1;
+	bool row;
+
+	snprintf(path, sizeof(path), "%s/%s", backup_dir, f->name);
+	ck_assert_int_eq(backup_db_open(path, false, &c), SPOOL_OK);
+	stmt = index_stmt(c, sql);
+	ck_assert_int_eq(index_step(c, stmt, &row), SPOOL_OK);
+	if (row)
+		n = sqlite3_column_int64(stmt, 0);
+	backup_db_close(&c);
+	return n;
+}
+
+START_TEST(each_mailbox_has_its_secrets)
+{
+	struct spool *other = spool_test_open(SPOOL_ADMIN);
+	struct backup_manifest m;
+	pthread_t thread;
+	struct strbuf err;
+	char sql[100];
+	int fd;
+
+	ck_assert_int_eq(pthread_create(&thread, NULL, make_accounts, other), 0);
+	strbuf_init(&err, 1024);
+	for (unsigned i = 0; i < 100; i++) {
+		int64_t id;
+
+		back_up();
+		fd = open(backup_dir, O_RDONLY | O_DIRECTORY);
+		ck_assert_int_eq(backup_manifest_read(backup_dir, fd, &m, &err), SPOOL_OK);
+		close(fd);
+		id = copied_number(&m.index, "SELECT min(id) FROM mailbox WHERE id >= 1000");
+		snprintf(sql, sizeof(sql), "SELECT 1 FROM secret WHERE mailbox = %lld",
+		    (long long)id);
+		ck_assert_msg(id <= 0 || copied_number(&m.secrets, sql) == 1, "%u: %s", i, sql);
+	}
+	atomic_store(&accounts_end, true);
+	pthread_join(thread, NULL);
+	ck_assert_uint_gt(atomic_load(&accounts_made), 20);
+	strbuf_release(&err);
+	spool_close(&other);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -808,6 +886,7 @@ main(void)
 	tcase_add_test(tc, what_is_dead_stays_behind);
 	tcase_add_test(tc, only_where_nothing_is);
 	tcase_add_test(tc, accounts_come_along);
+	tcase_add_test(tc, each_mailbox_has_its_secrets);
 	suite_add_tcase(suite, tc);
 	srunner_run_all(runner, CK_NORMAL);
 	failed = srunner_ntests_failed(runner);
