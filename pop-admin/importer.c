@@ -3,9 +3,8 @@
  *
  * The beginning of a message is gathered until HEAD_MAX octets or all of it are there: then its
  * reverse-path and its date are known, the trace fields that it lacks are written, and everything
- * goes through mail/dot.h into wire form: into a hash, and into a delivery where the message is to
- * be brought.  At its end its UID is known; where the mailbox has it the delivery is
- * abandoned, which costs no sync.
+ * goes through mail/dot.h into wire form: into a hash, and into a delivery where the first reading
+ * has found that the message is to be brought.  At its end its UID is known.
  */
 #include "importer.h"
 
@@ -36,6 +35,9 @@ struct importer {
 	bool bring;        /* this reading is the second */
 	enum spool_status status;
 	struct importer_count count;
+	uint8_t *plan; /* owned: for each message, by its place, 1 where it is to be brought */
+	size_t planned, plan_cap;
+	size_t place; /* of the message at hand, from 1 on */
 	struct strbuf refusals;
 
 	/* The message at hand. */
@@ -92,6 +94,7 @@ importer_free(struct importer **imp)
 	known_release(&im->known);
 	strbuf_release(&im->refusals);
 	free(im->head);
+	free(im->plan);
 	mem_free(imp);
 }
 
@@ -99,6 +102,7 @@ void
 importer_begin(struct importer *im, bool bring)
 {
 	im->bring = bring;
+	im->place = 0;
 	im->count = (struct importer_count){ .messages = 0 };
 	strbuf_clear(&im->refusals);
 }
@@ -148,6 +152,7 @@ begin(void *arg, const struct source_message *m)
 	struct address a;
 	size_t used;
 
+	im->place++;
 	im->named = m->name != NULL;
 	if (im->named)
 		snprintf(im->name, sizeof(im->name), "%s", m->name);
@@ -234,7 +239,7 @@ take_head(struct importer *im)
 
 	im->headed = true;
 	head_parse(im->head, im->head_len, &im->info);
-	if (im->bring) {
+	if (im->bring && im->place <= im->planned && im->plan[im->place - 1] != 0) {
 		memcpy(address, im->o.user->address, sizeof(address));
 		st = import_begin(im->o.spool, &to, reverse_path(im), written(im), &im->delivery);
 		if (st != SPOOL_OK)
@@ -296,10 +301,17 @@ take_message(struct importer *im, const char *uid, uint64_t counted)
 {
 	enum spool_status st;
 
-	im->count.messages++;
-	im->count.octets += counted;
-	if (!im->bring)
+	if (!im->bring) {
+		im->count.messages++;
+		im->count.octets += counted;
+		if (mem_grow(&im->plan, &im->plan_cap, im->place, sizeof(*im->plan)) != 0)
+			return stop(im, SPOOL_NO_MEMORY);
+		im->plan[im->place - 1] = 1;
+		im->planned = im->place;
 		return 0;
+	}
+	if (im->delivery == NULL)
+		return refuse(im, ": came while the others were read: run it again", NULL);
 	import_set(im->delivery, received_s(im) * 1000, uid);
 	pipe_put(im->pipe, im->delivery, im->trace + im->dot.octets, counted);
 	im->delivery = NULL;

@@ -251,6 +251,16 @@ def quota(build):
         bring(admin, ANN, path, imported=9)
         # What is there already needs no room.
         bring(admin, ANN, path, imported=0, known=9)
+        admin.text("mail", "remove", JOE, *uids(admin, JOE)[:8], "--yes")
+        other = os.path.join(admin.site.folder, "other")
+        with open(path, "rb") as f:
+            octets = f.read().replace(b"Subject: ", b"Subject: x", 8)
+        # The last of it is known, when the mailbox is full to the octet.
+        last = admin.json("user", "show", JOE)["used"]
+        write(admin.site.folder, "other", octets)
+        admin.text("user", "quota", JOE, str(last + 8 * (last + 1)))
+        bring(admin, JOE, other, imported=8, known=1)
+        same(admin.json("user", "show", JOE)["used"], last + 8 * (last + 1))
         clean(admin)
 
 
@@ -443,6 +453,44 @@ def damaged(build):
         same([m["Subject"] for m in mailbox.mbox(os.path.join(base, "mbox"))], ["0", "2"])
 
 
+def removed_meanwhile(build):
+    """What goes while it is exported is told, and what is written is whole."""
+    with Admin(build) as admin:
+        admin.add(JOE)
+        path = write(admin.site.folder, "mbox", b"".join(
+            b"From s@x.test " + T_FROM + b"\nSubject: %d\n\n" % i + b"x" * 4000000 + b"\n\n" for i in range(40)))
+        bring(admin, JOE, path, imported=40)
+        out = os.path.join(admin.site.folder, "out")
+        process = subprocess.Popen([admin.program, "-c", admin.site.conf, "export", JOE, out],
+                                   env=sanitizer_environment(), stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE)
+        admin.text("mail", "remove", JOE, *uids(admin, JOE)[20:], "--yes")
+        told, err = process.communicate(timeout=120 * SLOW)
+        holds(process.returncode == 0, err)
+        counts = [int(n) for n in re.findall(rb"^([0-9]+) (?:exported|were removed meanwhile)$", told, re.M)]
+        same(sum(counts), 40)
+        found = [len(m.get_payload()) for m in mailbox.mbox(out)]
+        same(found, [4000001] * counts[0])
+        print("# %s of 40 exported, the others removed meanwhile" % counts[0])
+
+
+def made_by_python(build):
+    """What Python's mailbox module made, which quotes as mboxo does."""
+    with Admin(build) as admin:
+        admin.add(JOE, ANN)
+        base = admin.site.folder
+        box, folder = mailbox.mbox(os.path.join(base, "box")), mailbox.Maildir(os.path.join(base, "md"))
+        for i in range(3):
+            octets = plain(i).replace(b"\r\n", b"\n") + b"From me\n.\n"
+            box.add(octets)
+            folder.add(octets)
+        box.close()
+        for address, path in ((JOE, "box"), (ANN, "md")):
+            bring(admin, address, os.path.join(base, path), imported=3)
+            same(sorted(behind(o) for o in shown(admin, address).values()),
+                 sorted(plain(i) + b"From me\r\n.\r\n" for i in range(3)))
+
+
 def getmail(build):
     """What getmail made, an mbox and a Maildir, is brought in as it was."""
     if not shutil.which("getmail"):
@@ -487,7 +535,8 @@ def main():
     arguments = parser.parse_args()
     report = Report()
     for test in (mbox_files, same_octets_twice, dates, maildirs, uid_lists, refusals, quota, ages,
-                 killed, forms, never_overwrites, damaged, getmail):
+                 killed, forms, never_overwrites, damaged, removed_meanwhile, made_by_python,
+                 getmail):
         if not arguments.only or test.__name__ in arguments.only:
             report.run(test.__name__, test, arguments.build)
     if not shutil.which("getmail"):
