@@ -77,6 +77,23 @@ fuzz-coverage:
 fuzz-bugs:
 	$(Q)sh tests/fuzz/bugs.sh $(BUILD)/fuzz-bugs $(FUZZ_SECONDS)
 
+# --- power cuts ------------------------------------------------------------
+# A load is played and noted; each disk that a power cut may leave is opened and looked at.
+#   make crash                  CRASH_CUTS cut points, and of each all ends
+#   make crash MUTATE=NAME      with a fault put in: it is to fail
+#   make crash-mutations        each fault is found
+# `make check` runs the same program for some seconds.
+CRASH_CUTS ?= 2500
+CRASH      := $(BUILD)/tests/crash/crash
+CRASH_OBJECTS := $(call objects,$(call sources,tests/crash))
+$(CRASH): $(CRASH_OBJECTS) $(call floor_lib,spool) $(call floor_lib,mail) $(call floor_lib,base)
+	$(call say,LINK,$@)
+	$(Q)mkdir -p $(@D) && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
+
+.PHONY: crash
+crash: $(CRASH)
+	$(Q)$< --cuts $(CRASH_CUTS) --ends 6 --rounds 16 --second 10 $(if $(MUTATE),--mutate $(MUTATE) --first)
+
 # --- the whole suite -------------------------------------------------------
 # ONLY=TEXT runs the tests in whose name it occurs.  What a sanitizer slows
 # down waits longer (TEST_SLOW) and carries less (TEST_LOAD).

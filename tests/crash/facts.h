@@ -1,0 +1,36 @@
+/*
+ * facts - what the users of a spool know: what they were told, and what they have seen.
+ *
+ * Thread: one.
+ */
+#ifndef TESTS_CRASH_FACTS_H
+#define TESTS_CRASH_FACTS_H
+
+#include "trace.h"
+
+/* Mailboxes have ids below, messages numbers below. */
+#define BOXES 16
+#define MESSAGES 1000
+#define WARNINGS 64
+
+/* Where something may be. */
+#define MAY_BE_IN 1
+#define MAY_BE_OUT 2
+
+struct facts {
+	uint8_t where[BOXES][MESSAGES]; /* 0 for a mailbox that the message was never for */
+	uint64_t uid[MESSAGES];         /* 0: nobody has seen it yet */
+	struct {
+		uint8_t where;          /* 0: was never asked for */
+		bool password_open;     /* being changed */
+		char password[EVENT_TEXT_MAX];
+		unsigned warnings;      /* seen in it */
+	} box[BOXES];
+	uint64_t warning_uids[WARNINGS];
+	size_t nwarnings;
+	char phase[EVENT_TEXT_MAX];
+};
+
+void facts_apply(struct facts *, const struct event *);
+
+#endif
