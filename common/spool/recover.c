@@ -7,7 +7,8 @@
  *     process that was killed leaves octets that only the page cache has.
  *  3. The mark is read inside the transaction that moves it: below it, a record without a row
  *     is deleted mail.
- *  4. Nothing is deleted here but empty files and those named tmp.*.
+ *  4. Nothing is deleted here but files named tmp.*, empty ones, and those without a row in which
+ *     there is nothing but zeros, a block of them at most.
  *
  * Each segment is one transaction, so a recovery that is interrupted goes on where it was.
  */
@@ -306,6 +307,39 @@ compare_numbers(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
+static bool
+is_unborn(int fd)
+{
+	uint8_t buf[RECORD_BLOCK + 1];
+	ssize_t n = pread(fd, buf, sizeof(buf), 0);
+
+	for (ssize_t i = 0; i < n; i++)
+		if (buf[i] != 0)
+			return false;
+	return n >= 0 && n <= RECORD_BLOCK;
+}
+
+/* Removes a file that has no row and whose writer did not come as far as its header: the power
+ * failed when name and length were on disk and the octets were not, so that one block of zeros is
+ * there.  Header before row and before any record: nothing else was ever in it.  What has other
+ * octets may be somebody's and stays.  False when this is not one. */
+static bool
+remove_unborn(struct spool *sp, uint64_t number)
+{
+	char name[SEGMENT_NAME_MAX];
+	int fd = disk_open(sp->disk, sp->segments_fd, segment_name(name, number), false);
+	bool unborn;
+
+	if (fd < 0)
+		return false;
+	/* Asked again with the lock: a living writer may have just come so far, and ended. */
+	unborn = is_unborn(fd) && lock_segment(fd) == 0 && is_unborn(fd);
+	if (unborn && disk_unlink(sp->disk, sp->segments_fd, name) != 0)
+		spool_failed("leftover_not_removed", name, errno);
+	close(fd);
+	return unborn;
+}
+
 /* Keeps those that have no row, or one that says that they are being written. */
 static enum spool_status
 keep_unfinished(struct spool *sp, struct numbers *numbers)
@@ -319,7 +353,9 @@ keep_unfinished(struct spool *sp, struct numbers *numbers)
 	st = index_read_begin(sp, INDEX_MAIN, &c);
 	for (size_t i = 0; st == SPOOL_OK && i < numbers->n; i++) {
 		st = read_row(c, numbers->list[i], &state, &mark);
-		if (state <= 0)
+		if (st != SPOOL_OK || state > 0)
+			continue;
+		if (state == 0 || !remove_unborn(sp, numbers->list[i]))
 			numbers->list[kept++] = numbers->list[i];
 	}
 	index_read_end(sp, &c);

@@ -364,6 +364,43 @@ START_TEST(unreadable_is_left)
 }
 END_TEST
 
+static const size_t unborn[] = { 1, 512, RECORD_BLOCK };
+
+/* The power failed when name and length were on disk and the header was not. */
+START_TEST(unborn_goes)
+{
+	char path[400];
+	struct stat file;
+
+	ck_assert_int_ge(close(open(segment_path(path, NUMBER), O_WRONLY | O_CREAT, 0600)), 0);
+	ck_assert_int_eq(truncate(path, (off_t)unborn[_i]), 0);
+	reopen();
+	ck_assert_int_eq(stat(path, &file), -1);
+	ck_assert_int_eq(test_number(sp, "SELECT count(*) FROM segment"), 0);
+	ck_assert_int_ge(newest_segment(), NUMBER);
+}
+END_TEST
+
+/* Zeros that are longer than a header, or that the index knows, are what is left of something. */
+START_TEST(zeros_of_somebody_stay)
+{
+	char path[400], other[400];
+	struct stat file;
+	uint64_t id;
+
+	ck_assert_int_eq(test_deliver(sp, 0, 1000, 1, 1, &id), SPOOL_OK);
+	spool_close(&sp);
+	segment_path(path, message_segment(id));
+	ck_assert_int_eq(truncate(path, 0), 0);
+	ck_assert_int_eq(truncate(path, RECORD_BLOCK), 0);
+	ck_assert_int_ge(close(open(segment_path(other, NUMBER), O_WRONLY | O_CREAT, 0600)), 0);
+	ck_assert_int_eq(truncate(other, RECORD_BLOCK + 1), 0);
+	sp = spool_test_open(SPOOL_SMTPD);
+	ck_assert_int_eq(stat(path, &file), 0);
+	ck_assert_int_eq(stat(other, &file), 0);
+}
+END_TEST
+
 /* Under another's name a segment is not believed. */
 START_TEST(renamed_is_left)
 {
@@ -539,6 +576,8 @@ main(void)
 	tcase_add_loop_test(tc, unreadable_is_left, 0, sizeof(unreadable) / sizeof(*unreadable));
 	tcase_add_test(tc, renamed_is_left);
 	tcase_add_test(tc, leftovers_go);
+	tcase_add_loop_test(tc, unborn_goes, 0, sizeof(unborn) / sizeof(*unborn));
+	tcase_add_test(tc, zeros_of_somebody_stay);
 	tcase_add_test(tc, numbers_stay_above_files);
 	tcase_add_test(tc, living_writer_is_left_alone);
 	tcase_add_test(tc, first_one_recovers);
