@@ -342,8 +342,9 @@ tear_write(const struct image *im, struct octets *o, const struct op *op, enum f
 		if (frozen[s] == 0 &&
 		    (fate == FATE_LOST || (fate == FATE_TORN && chance(random, 40)))) {
 			frozen[s] = 1;
-			/* Never written, but the length says that it is there. */
-			if (recycled && s * SECTOR >= old && to <= o->len)
+			/* Never written, but the length says that it is there.  A file begins with
+			 * zeros: what it has of others' octets comes later, as it grows. */
+			if (recycled && old > 0 && s * SECTOR >= old && to <= o->len)
 				fill_recycled(im, o, from, to - from, random);
 		}
 		if (frozen[s] == 0 && to <= o->len)

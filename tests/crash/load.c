@@ -608,6 +608,19 @@ expire(const struct site *s, bool told)
 		die("nothing was past its age");
 }
 
+/* Mail that nobody else holds: what is past its age gives back blocks, and whole segments. */
+static void
+send_aged(const struct site *s)
+{
+	phase("deliveries");
+	for (unsigned i = 0; i < 3; i++) {
+		load_send(s->smtpd, 2000 + 5000 * i, 1u << BOX_AGED);
+		load_send(s->smtpd, 600, 1u << 3);
+	}
+	load_send(s->smtpd, 265000, 1u << BOX_AGED);
+	load_send(s->smtpd, 300000, 1u << BOX_AGED);
+}
+
 struct kept {
 	char uids[4][MAILDROP_UID_MAX + 1];
 	size_t n;
@@ -695,6 +708,28 @@ kept_mail(const struct site *s)
 	upkeep(s->admin);
 }
 
+/* Two days later, by other processes: what has an age is past it. */
+static void
+next_day(const char *dir, struct site *s, uint64_t *wall_ms)
+{
+	phase("restart");
+	close_site(s);
+	*wall_ms += 2 * DAY_MS;
+	clock_set(*wall_ms, *wall_ms);
+	*s = open_site(dir, 0);
+}
+
+static void
+accounts_come_and_go(const struct site *s)
+{
+	phase("accounts");
+	account(s->admin, BOX_LATER, "another", true, NULL);
+	load_send(s->smtpd, 1500, 1u << BOX_LATER);
+	load_send(s->smtpd, 2500, 1u << BOX_LATER | 1u << 2);
+	account(s->admin, 2, "a better password", false, NULL);
+	account(s->admin, BOX_LATER, NULL, false, NULL);
+}
+
 void
 load_run(const char *dir, unsigned rounds)
 {
@@ -709,31 +744,22 @@ load_run(const char *dir, unsigned rounds)
 	for (unsigned round = 0; round < rounds; round++)
 		round_of_load(&s, round);
 	fill(&s);
-	phase("accounts");
-	account(s.admin, BOX_LATER, "another", true, NULL);
-	load_send(s.smtpd, 1500, 1u << BOX_LATER);
-	load_send(s.smtpd, 2500, 1u << BOX_LATER | 1u << 2);
-	account(s.admin, 2, "a better password", false, NULL);
-	account(s.admin, BOX_LATER, NULL, false, NULL);
-	phase("restart");
-	close_site(&s);
+	send_aged(&s);
+	accounts_come_and_go(&s);
 
-	/* Two days later: what has an age is past it. */
-	wall_ms += 2 * DAY_MS;
-	clock_set(wall_ms, wall_ms);
-	s = open_site(dir, 0);
-	expire(&s, true);
+	next_day(dir, &s, &wall_ms);
+	expire(&s, false);
+	/* Nothing of it is synced yet. */
+	upkeep(s.admin);
 	send_group(s.smtpd, 3);
 	for (unsigned round = 0; round < rounds / 2; round++)
 		round_of_load(&s, round);
 	kept_mail(&s);
-	close_site(&s);
+	send_aged(&s);
 
-	wall_ms += 2 * DAY_MS;
-	clock_set(wall_ms, wall_ms);
-	s = open_site(dir, 0);
-	expire(&s, false);
-	/* All goes: segments die. */
+	next_day(dir, &s, &wall_ms);
+	expire(&s, true);
+	upkeep(s.admin);
 	phase("segments die");
 	for (unsigned box = 1; box <= 3; box++)
 		session(s.pop3d, box, box == 3 ? 90 : 100);

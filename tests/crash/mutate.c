@@ -50,11 +50,30 @@ keeps_house(const struct op *op)
 	return op->context == CONTEXT_UPKEEP || op->context == CONTEXT_KEEPER;
 }
 
+/* The sync of records, not that of a segment's header. */
+static bool
+is_record_sync(struct trace *t, const struct op *op)
+{
+	const struct op *last = before(t, op);
+
+	return is(op, OP_SYNC, CLASS_SEGMENT, CONTEXT_COMMITTER) && last != NULL &&
+	       is(last, OP_WRITE, CLASS_SEGMENT, CONTEXT_COMMITTER) && last->offset > 0;
+}
+
 static void
 record_unsynced(struct trace *t, struct op *op)
 {
-	(void)t;
-	if (is(op, OP_SYNC, CLASS_SEGMENT, CONTEXT_COMMITTER))
+	if (is_record_sync(t, op))
+		drop(op);
+}
+
+static void
+header_unsynced(struct trace *t, struct op *op)
+{
+	const struct op *last = before(t, op);
+
+	if (is(op, OP_SYNC, CLASS_SEGMENT, CONTEXT_COMMITTER) && last != NULL &&
+	    last->kind == OP_WRITE && last->offset == 0)
 		drop(op);
 }
 
@@ -81,8 +100,7 @@ static struct op late;
 static void
 index_before_record(struct trace *t, struct op *op)
 {
-	(void)t;
-	if (is(op, OP_SYNC, CLASS_SEGMENT, CONTEXT_COMMITTER)) {
+	if (is_record_sync(t, op)) {
 		late = *op;
 		drop(op);
 	}
@@ -188,6 +206,8 @@ static const struct mutation {
 	void (*apply)(struct trace *, struct op *);
 } mutations[] = {
 	{ "record-unsynced", "250 without a sync of the records", record_unsynced },
+	{ "header-unsynced", "a segment's row is made before its header is synced",
+	    header_unsynced },
 	{ "large-unsynced", "250 without a sync of a large message", large_unsynced },
 	{ "folder-unsynced", "a segment's name is not synced", folder_unsynced },
 	{ "index-before-record", "COMMIT before the records are synced", index_before_record },
