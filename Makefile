@@ -5,6 +5,8 @@
 #   make unit       the unit tests      make unit-mail: those of one area
 #   make lint       who includes whom, static analysis, documents against tests
 #   make fuzz       each fuzzer for FUZZ_SECONDS
+#   make crash      what a power cut at any instant leaves, opened and looked at; MUTATE=NAME: with
+#                   a fault put in, crash-mutations: with each
 #   make bench      deliveries a second beside what the disk can do; make bench-upkeep: expiry
 #   make demo       a throw-away site that takes and serves one message
 #   make install    PREFIX and DESTDIR are heeded

@@ -25,7 +25,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 SLOW = float(os.environ.get("TEST_SLOW", "1"))
 # Programs of a minute and more.
-LONG = ("test_failure", "test_power")
+LONG = ("test_failure", "crash/crash")
 CHECK = re.compile(r"^\d+%: Checks: (\d+), Failures: (\d+), Errors: (\d+)", re.M)
 REPORT = re.compile(r"(ERROR|SUMMARY): (Address|Thread|Leak|Memory|UndefinedBehavior)Sanitizer|"
                     r"WARNING: ThreadSanitizer|runtime error:")

@@ -80,7 +80,7 @@ fuzz-bugs:
 # --- power cuts ------------------------------------------------------------
 # A load is played and noted; each disk that a power cut may leave is opened and looked at.
 #   make crash                  CRASH_CUTS cut points, and of each all ends
-#   make crash MUTATE=NAME      with a fault put in: it is to fail
+#   make crash MUTATE=NAME      a fault is put in, and is to be found
 #   make crash-mutations        each fault is found
 # `make check` runs the same program for some seconds.
 CRASH_CUTS ?= 2500
@@ -90,9 +90,16 @@ $(CRASH): $(CRASH_OBJECTS) $(call floor_lib,spool) $(call floor_lib,mail) $(call
 	$(call say,LINK,$@)
 	$(Q)mkdir -p $(@D) && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 
-.PHONY: crash
+.PHONY: crash crash-mutations
+ifeq ($(MUTATE),)
 crash: $(CRASH)
-	$(Q)$< --cuts $(CRASH_CUTS) --ends 6 --rounds 16 --second 10 $(if $(MUTATE),--mutate $(MUTATE) --first)
+	$(Q)$< --cuts $(CRASH_CUTS) --ends 6 --rounds 16 --second 10
+else
+crash: crash-mutations
+endif
+crash-mutations: $(CRASH)
+	$(Q)CC="$(CC)" CFLAGS="$(CPPFLAGS_ALL) $(CFLAGS_ALL)" LDFLAGS="$(LDFLAGS_ALL)" LIBS="$(LIBS)" \
+	    sh tests/crash/mutations.sh $(BUILD) $(CRASH_CUTS) $(MUTATE)
 
 # --- the whole suite -------------------------------------------------------
 # ONLY=TEXT runs the tests in whose name it occurs.  What a sanitizer slows
@@ -102,7 +109,7 @@ TEST_LOAD := $(if $(findstring thread,$(SAN)),0.1,$(if $(SAN),0.2,1))
 
 # What has threads: the units of net, spool and the daemons, and the daemons under load.
 # Those that make the disk fail at each call in turn play in one thread, thousands of times.
-CONCURRENT_UNITS := $(filter-out %/test_failure %/test_warn_failure %/test_power,$(UNIT_TESTS_net) $(UNIT_TESTS_spool) \
+CONCURRENT_UNITS := $(filter-out %/test_failure %/test_warn_failure,$(UNIT_TESTS_net) $(UNIT_TESTS_spool) \
                     $(UNIT_TESTS_smtpd) $(UNIT_TESTS_pop3d))
 CONCURRENT := $(addprefix --unit ,$(CONCURRENT_UNITS)) \
               --only tests/unit --only tests/stress --only tests/crash --only tests/e2e/octets \
@@ -111,14 +118,15 @@ CONCURRENT := $(addprefix --unit ,$(CONCURRENT_UNITS)) \
 .PHONY: check check-concurrent
 check-concurrent: all $(CONCURRENT_UNITS)
 	$(Q)TEST_SLOW=$(TEST_SLOW) TEST_LOAD=$(TEST_LOAD) python3 tests/run.py --build $(BUILD) $(CONCURRENT)
-check: all $(UNIT_TESTS) $(REPLAYS)
+check: all $(UNIT_TESTS) $(REPLAYS) $(CRASH)
 	$(Q)TEST_SLOW=$(TEST_SLOW) TEST_LOAD=$(TEST_LOAD) python3 tests/run.py --build $(BUILD) \
-	    $(addprefix --unit ,$(UNIT_TESTS)) $(addprefix --replay ,$(REPLAYS)) $(addprefix --only ,$(ONLY))
+	    $(addprefix --unit ,$(UNIT_TESTS) $(CRASH)) $(addprefix --replay ,$(REPLAYS)) \
+	    $(addprefix --only ,$(ONLY))
 
 # --- what can be said without running --------------------------------------
 LINT_SOURCES := $(foreach f,$(FLOORS),$(call sources,common/$(f))) \
                 $(foreach p,$(PROGRAMS),$(call sources,$(p))) \
-                $(wildcard tests/unit/*/*.c tests/fuzz/*.c tests/lib/*.c tests/bench/*.c)
+                $(wildcard tests/unit/*/*.c tests/fuzz/*.c tests/lib/*.c tests/bench/*.c tests/crash/*.c)
 .PHONY: lint lint-objects format
 lint-objects: $(call objects,$(LINT_SOURCES))
 lint: $(BUILD)/gen/schema_steps.h

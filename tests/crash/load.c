@@ -486,8 +486,9 @@ upkeep(struct spool *sp)
 
 /* A disk that fails once: a message is refused after it, or its rows, were written. */
 static void
-failing_disk(const struct site *s, unsigned which)
+failing_disk(const struct site *s)
 {
+	static unsigned turn;
 	static const struct {
 		const char *phase;
 		enum op_kind kind;
@@ -500,8 +501,8 @@ failing_disk(const struct site *s, unsigned which)
 		{ "refused: name of a large message", OP_LINK, CLASS_BODY, 300000 },
 	};
 	size_t n = sizeof(faults) / sizeof(*faults);
+	unsigned which = turn++ % (n + 1);
 
-	which %= n + 1;
 	if (which == n) {
 		phase("UPDATE not synced");
 		trace_fail(OP_SYNC, CLASS_LOG);
@@ -535,8 +536,8 @@ round_of_load(const struct site *s, unsigned round)
 		phase("upkeep");
 		upkeep(s->admin);
 	}
-	if (round % 4 == 3)
-		failing_disk(s, round / 4);
+	if (round % 3 == 1)
+		failing_disk(s);
 }
 
 /* Two mailboxes are nearly full, one by mail and one by a smaller quota. */

@@ -21,7 +21,12 @@ enum folder { FOLDER_ROOT, FOLDER_INDEX, FOLDER_SECRETS, FOLDER_SEGMENTS, FOLDER
 extern const char *const folder_names[FOLDERS];
 
 /* What a file is. */
-enum class { CLASS_SEGMENT, CLASS_BODY, CLASS_DB, CLASS_LOG, CLASS_SECRETS, CLASS_BALLAST, CLASSES };
+enum class {
+	CLASS_SEGMENT,
+	CLASS_BODY,             /* a large message, with its own segment from when it is linked */
+	CLASS_DB, CLASS_LOG, CLASS_SECRETS, CLASS_BALLAST,
+	CLASSES
+};
 
 #define TRACE_NAME_MAX 48
 
@@ -32,7 +37,7 @@ enum op_kind {
 	OP_LINK, OP_RENAME, OP_UNLINK,
 	OP_WRITE, OP_TRUNCATE, OP_EXTEND, OP_PUNCH,
 	OP_SYNC,
-	OP_SYNC_FAILED,         /* what was to be synced is clean for the kernel, and perhaps lost */
+	OP_SYNC_FAILED,         /* what it was for is clean for the kernel, and perhaps lost */
 	OP_SYNC_FOLDER,
 	OP_EVENT,
 	OP_KINDS
