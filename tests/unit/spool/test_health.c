@@ -319,6 +319,21 @@ START_TEST(older_index)
 }
 END_TEST
 
+/* index.db is today's, and its log, where the last changes are, was taken away. */
+START_TEST(log_taken_away)
+{
+	open_as(SPOOL_SMTPD);
+	ck_assert_int_eq(spool_wait_ready(sp), SPOOL_OK);
+	ck_assert_int_eq(spool_upkeep(sp), SPOOL_OK);
+	ck_assert_int_eq(test_deliver(sp, 3, 1000, 1, 1, NULL), SPOOL_OK);
+	ck_assert_int_eq(epoch_raise(sp), SPOOL_OK);
+	spool_close(&sp);
+	in_index("rm index.db-wal");
+	open_as(SPOOL_POP3D);
+	assert_put_off();
+}
+END_TEST
+
 /* Under a daemon that runs: by another file of that name, and in place. */
 START_TEST(exchanged_meanwhile)
 {
@@ -386,6 +401,7 @@ main(void)
 	tcase_add_test(tc, fewer_rows_than_the_sum);
 	tcase_add_loop_test(tc, index_cannot_be_opened, 0, 5);
 	tcase_add_loop_test(tc, older_index, 0, 3);
+	tcase_add_test(tc, log_taken_away);
 	tcase_add_loop_test(tc, exchanged_meanwhile, 0, 2);
 	tcase_add_test(tc, epoch_only_rises);
 	suite_add_tcase(suite, tc);

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <sys/stat.h>
 
 #include "common/spool/health.h"
@@ -362,6 +363,45 @@ START_TEST(each_drift)
 }
 END_TEST
 
+static atomic_bool wanted;
+
+/* Delivers, removes and gives room back for as long as it is wanted. */
+static void *
+go_on(void *arg)
+{
+	(void)arg;
+	for (unsigned i = 0; atomic_load(&wanted); i++) {
+		struct maildrop *md;
+
+		ck_assert_int_eq(test_deliver(sp, 10 + i % 900, 3000, 3, 3, NULL), SPOOL_OK);
+		if (i % 8 != 7)
+			continue;
+		ck_assert_int_eq(maildrop_lock(sp, 3, "test", &md), SPOOL_OK);
+		ck_assert_int_eq(maildrop_load(md), SPOOL_OK);
+		for (size_t k = 0; k < maildrop_count(md); k++)
+			maildrop_mark(md, k);
+		ck_assert_int_eq(maildrop_update(md), SPOOL_OK);
+		maildrop_close(&md);
+		ck_assert_int_eq(spool_upkeep(sp), SPOOL_OK);
+	}
+	return NULL;
+}
+
+/* What was removed while its record was read is no finding, and nothing of it is set apart. */
+START_TEST(mail_comes_and_goes_meanwhile)
+{
+	pthread_t thread;
+
+	atomic_store(&wanted, true);
+	ck_assert_int_eq(pthread_create(&thread, NULL, go_on, NULL), 0);
+	for (unsigned i = 0; i < 150; i++)
+		ck_assert_str_eq(check(i % 2 == 1), "");
+	atomic_store(&wanted, false);
+	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+	assert_right();
+}
+END_TEST
+
 /* A segment that the index forgot: its mail comes in, as at a start. */
 START_TEST(forgotten_segment)
 {
@@ -399,6 +439,7 @@ main(void)
 	tcase_add_test(tc, missing_segment);
 	tcase_add_test(tc, short_segment);
 	tcase_add_loop_test(tc, each_drift, 0, (int)(sizeof(drifts) / sizeof(*drifts)));
+	tcase_add_test(tc, mail_comes_and_goes_meanwhile);
 	tcase_add_test(tc, forgotten_segment);
 	suite_add_tcase(suite, tc);
 	srunner_run_all(runner, CK_NORMAL);
