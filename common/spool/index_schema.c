@@ -337,6 +337,13 @@ look_beside(struct spool *sp, const struct index_store *s, struct strbuf *err)
 		    sp->dir);
 		return SPOOL_NOT_READY;
 	}
+	if (main_db && faccessat(sp->dir_fd, SPOOL_RESTORING, F_OK, 0) == 0) {
+		strbuf_addf(err,
+		    "%s/" SPOOL_RESTORING ": the spool is being restored, or that was "
+		    "interrupted: run pop-admin restore",
+		    sp->dir);
+		return SPOOL_NOT_READY;
+	}
 	if (access(s->path, F_OK) == 0 || errno != ENOENT)
 		return SPOOL_OK;
 	/* An empty index would make all that mail nobody's. */

@@ -350,8 +350,9 @@ def killed_restore(build):
                         other.stop(daemon)
                     shutil.rmtree(other.spool)
                 else:
-                    other.admin("status", want=69)
-                    if os.path.exists(os.path.join(other.spool, "restoring")):
+                    half = os.path.exists(os.path.join(other.spool, "restoring"))
+                    other.admin("status", want=BUSY if half else 69)
+                    if half:
                         other.admin("init", want=BUSY)
             other.admin("restore", folder)
             for user in USERS:

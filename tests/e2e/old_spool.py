@@ -55,6 +55,8 @@ def put_back(site):
         old.commit()
         old.execute("PRAGMA journal_mode = WAL")
     os.chmod(new, 0o600)
+    # Nor did it note beside the mail which index belongs to it.
+    os.unlink(os.path.join(site.spool, "segments", "epoch"))
     for suffix in ("-wal", "-shm"):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path + suffix)

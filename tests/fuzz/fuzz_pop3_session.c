@@ -18,6 +18,7 @@
 #include <stdint.h>
 #include <strings.h>
 
+#include "common/spool/index.h"
 #include "mail/sasl.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/unit/pop3d/drive.h"
@@ -446,6 +447,24 @@ run(const uint8_t *data, size_t size, unsigned mode, size_t step, struct result 
 	end_session(&d, mode, (const char *)data, size, step, r);
 }
 
+/* Shows the damaged message again, which RETR has set apart. */
+static void
+show_damaged(void)
+{
+	struct index_conn *c;
+
+	if (site_count(&site, "bad@example.test") == 1)
+		return;
+	REQUIRE(index_write_begin(filler, INDEX_MAIN, "fuzz", &c) == SPOOL_OK);
+	REQUIRE(sqlite3_exec(index_db(c),
+		    "UPDATE entry SET state = 0 WHERE state = 2;"
+		    "UPDATE mailbox SET (messages, used) = (SELECT count(*), sum(octets) FROM entry"
+		    " WHERE mailbox = id) WHERE local = 'bad'",
+		    NULL, NULL, NULL) == SQLITE_OK);
+	REQUIRE(index_write_commit(filler, &c, false) == SPOOL_OK);
+	REQUIRE(site_count(&site, "bad@example.test") == 1);
+}
+
 /* Makes the maildrop what it was at first. */
 static void
 refill(void)
@@ -481,6 +500,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	mode = data[0];
 	log_set_level(mode & LOG && logged++ < LOGGED_MAX ? LOG_LEVEL_DEBUG : LOG_LEVEL_ERROR);
 	run(data + 1, size - 1, mode, SIZE_MAX / 2, &whole);
+	show_damaged();
 	REQUIRE(site_count(&site, JOE) == MESSAGES - whole.removed);
 	if (whole.removed > 0) {
 		free(whole.said);
@@ -488,6 +508,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	}
 	run(data + 1, size - 1, mode, 1, &trickled);
+	show_damaged();
 	REQUIRE(site_count(&site, JOE) == MESSAGES);
 	REQUIRE(trickled.removed == 0);
 	REQUIRE(whole.len == trickled.len && memcmp(whole.said, trickled.said, whole.len) == 0);
