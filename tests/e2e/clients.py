@@ -29,12 +29,12 @@ SENDER = "sender@client.example"
 JOE, ANN = "joe@example.test", "ann@example.test"
 
 
-def command(words, stdin=b"", folder=None):
+def command(words, stdin=b"", folder=None, patience=120):
     env = dict(os.environ, LC_ALL="C")
     if folder:
         env["HOME"] = folder
     done = subprocess.run(words, input=stdin, capture_output=True, check=False, env=env,
-                          timeout=120 * SLOW)
+                          timeout=patience * SLOW)
     if done.returncode != 0:
         raise WireError("%s ended with %d: %s" % (
             words[0], done.returncode, (done.stdout + done.stderr).decode("utf-8", "replace")[-1500:]))
@@ -194,18 +194,28 @@ def fetch_fetchmail(site, folder, tls):
 def fetch_getmail(site, folder, tls):
     proto = "pop3s" if tls else "pop3"
     host, port = site.address(proto)
-    for name in ("new", "cur", "tmp"):
-        os.makedirs(folder + "/md/" + name)
     with open(folder + "/rc", "w", encoding="ascii") as f:
         f.write("[retriever]\ntype = SimplePOP3%sRetriever\nserver = %s\nport = %d\nusername = %s\n"
                 "password = %s\n%s\n[destination]\ntype = Maildir\npath = %s/md/\nuser = %s\n\n"
                 "[options]\nread_all = true\ndelete = false\ndelivered_to = false\nreceived = false\n"
                 % ("SSL" if tls else "", host, port, ANN, PASSWORD,
                    "ca_certs = " + site.certificate if tls else "", folder, NOBODY))
-    if os.getuid() == 0:
-        # It does not deliver as root.
-        command(["chown", "-R", NOBODY, folder])
-    command(["getmail", "--getmaildir=" + folder, "--rcfile=" + folder + "/rc"], folder=folder)
+    # Once in a dozen runs it stands still for ever, all of its socket read: its child, which delivers,
+    # waits for a lock that was held when it was forked.  Then all is fetched anew.
+    for tries_left in (2, 1, 0):
+        shutil.rmtree(folder + "/md", ignore_errors=True)
+        for name in ("new", "cur", "tmp"):
+            os.makedirs(folder + "/md/" + name)
+        if os.getuid() == 0:
+            # It does not deliver as root.
+            command(["chown", "-R", NOBODY, folder])
+        try:
+            command(["getmail", "--getmaildir=" + folder, "--rcfile=" + folder + "/rc"], folder=folder,
+                    patience=30)
+            break
+        except subprocess.TimeoutExpired:
+            if tries_left == 0:
+                raise
     return read_folder(folder + "/md/new")
 
 
