@@ -5,7 +5,8 @@
  * Invariants:
  *  1. Of a log whose sync failed nothing is said to be on disk, and nothing is added to it,
  *     until all of it has gone into the database and it was truncated.  A failed sync is
- *     never tried again: its pages may be gone.
+ *     never tried again: its pages may be gone.  They are written again instead, before
+ *     the first of them goes into the database.
  *  2. A checkpoint runs under the writer's lock, so no commit can begin the log anew at the
  *     same time (SQLite before 3.51.3 may lose that commit).  Its long part, the log's sync, was
  *     done before, without the lock.
@@ -13,6 +14,7 @@
  *     file, and a crash would find them valid, so another commit is written over the first
  *     of them, and synced, before the failure is told.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -23,6 +25,7 @@
 
 #define LOG_DIR "index"
 #define LOG_FILE "index.db-wal"
+#define REWRITE_SIZE (64u * 1024)
 
 static int
 open_log(struct index_store *s)
@@ -226,6 +229,33 @@ reopen(struct index_store *s)
 	return SPOOL_OK;
 }
 
+/* Writes the log over itself and syncs that.  The pages of a sync that failed are clean for the
+ * kernel: another sync, SQLite's before it moves them into the database, succeeds without writing
+ * them.  A power cut in the midst of that would find pages of the database half written and a log
+ * that cannot mend them.  With the writer's lock. */
+static enum spool_status
+rewrite_log(struct index_store *s)
+{
+	const struct disk_ops *disk = s->spool->disk;
+	uint8_t buf[REWRITE_SIZE];
+	uint64_t offset = 0;
+	ssize_t n;
+
+	do {
+		n = pread(s->log_fd, buf, sizeof(buf), (off_t)offset);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n > 0 && disk_write_buf(disk, s->log_fd, buf, (size_t)n, offset) != 0)
+			n = -1;
+		if (n < 0)
+			return spool_failed("log_rewrite_failed", LOG_FILE, errno);
+		offset += (uint64_t)n;
+	} while (n != 0);
+	if (disk_sync_data(disk, s->log_fd) != 0)
+		return spool_failed("log_rewrite_failed", LOG_FILE, errno);
+	return SPOOL_OK;
+}
+
 enum spool_status
 index_reopen(struct spool *sp, bool always)
 {
@@ -255,7 +285,9 @@ index_mend(struct spool *sp)
 	st = index_writer_take(s, "mend");
 	if (st != SPOOL_OK)
 		return st;
-	st = checkpoint(s, SQLITE_CHECKPOINT_TRUNCATE, &whole);
+	st = rewrite_log(s);
+	if (st == SPOOL_OK)
+		st = checkpoint(s, SQLITE_CHECKPOINT_TRUNCATE, &whole);
 	if (st == SPOOL_OK && !whole)
 		st = SPOOL_BUSY;
 	if (st == SPOOL_OK)

@@ -208,6 +208,9 @@ second_life(struct image *im, struct facts *f, size_t at, uint64_t random, const
 	uint64_t first_random = image_random(&random);
 	size_t next = 0;
 
+	/* docs/spool.md, "How it is proved": a failed sync that nobody remembers. */
+	if (cut.first_end == END_KILLED && image_doubtful(im))
+		cut.first_end = END_LOST;
 	image_write(im, cut.first_end, first_random, dir);
 	if (cut.first_end != END_KILLED) {
 		image_release(im);

@@ -49,7 +49,7 @@ facts_apply(struct facts *f, const struct event *e)
 		die("an event of mailbox %u, message %u", e->box, e->message);
 	if (e->message < MESSAGES)
 		where = &f->where[e->box][e->message];
-	if (where != NULL && e->uid != 0)
+	if (where != NULL && e->uid != 0 && e->kind != EVENT_QUOTA)
 		f->uid[e->message] = e->uid;
 	switch (e->kind) {
 	case EVENT_SENT:
@@ -57,15 +57,23 @@ facts_apply(struct facts *f, const struct event *e)
 		*where = MAY_BE_IN | MAY_BE_OUT;
 		break;
 	case EVENT_OUTCOME:
+		/* Somebody may have seen it, and even deleted it, before its sender is told. */
+		if (!f->seen[e->box][e->message])
+			*where = where_after(e);
+		else if (e->told == TOLD_NO)
+			die("message %u was refused, and is seen", e->message);
+		break;
 	case EVENT_DONE:
 		*where = where_after(e);
 		break;
 	case EVENT_SEEN:
 		/* Mail programs forget what is missing from the next list. */
-		if (e->message == EVENT_WARNING)
+		if (e->message == EVENT_WARNING) {
 			seen_warning(f, e);
-		else
+		} else {
 			*where = MAY_BE_IN;
+			f->seen[e->box][e->message] = true;
+		}
 		break;
 	case EVENT_BOX_ASKED:
 		/* A change of its password leaves it where it is. */
@@ -79,6 +87,10 @@ facts_apply(struct facts *f, const struct event *e)
 		break;
 	case EVENT_BOX_DONE:
 		box_done(f, e);
+		break;
+	case EVENT_QUOTA:
+		if (e->in)
+			f->box[e->box].quota = e->uid;
 		break;
 	case EVENT_PHASE:
 		snprintf(f->phase, sizeof(f->phase), "%s", e->text);

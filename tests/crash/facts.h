@@ -19,12 +19,14 @@
 
 struct facts {
 	uint8_t where[BOXES][MESSAGES]; /* 0 for a mailbox that the message was never for */
+	bool seen[BOXES][MESSAGES];     /* in a list */
 	uint64_t uid[MESSAGES];         /* 0: nobody has seen it yet */
 	struct {
 		uint8_t where;          /* 0: was never asked for */
 		bool password_open;     /* being changed */
 		char password[EVENT_TEXT_MAX];
 		unsigned warnings;      /* seen in it */
+		uint64_t quota;         /* the last that was set for sure; 0: none was */
 	} box[BOXES];
 	uint64_t warning_uids[WARNINGS];
 	size_t nwarnings;

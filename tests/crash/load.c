@@ -90,7 +90,7 @@ load_number(struct maildrop *md, size_t i, size_t *len_r)
 /* --- spools --------------------------------------------------------------- */
 
 struct spool *
-load_open(const char *dir, enum spool_role role, uint64_t keep_deleted_s)
+load_try_open(const char *dir, enum spool_role role, uint64_t keep_deleted_s, struct strbuf *err)
 {
 	const struct spool_options options = {
 		.dir = dir,
@@ -99,10 +99,19 @@ load_open(const char *dir, enum spool_role role, uint64_t keep_deleted_s)
 		.policy = { .keep_deleted_s = keep_deleted_s, .keep_deleted_max = UINT64_MAX / 2 },
 	};
 	struct spool *sp;
+
+	return spool_open_on(&options, &trace_disk, &sp, err) == SPOOL_OK ? sp : NULL;
+}
+
+struct spool *
+load_open(const char *dir, enum spool_role role, uint64_t keep_deleted_s)
+{
 	struct strbuf err;
+	struct spool *sp;
 
 	strbuf_init(&err, 1024);
-	if (spool_open_on(&options, &trace_disk, &sp, &err) != SPOOL_OK)
+	sp = load_try_open(dir, role, keep_deleted_s, &err);
+	if (sp == NULL)
 		die("%s", err.buf);
 	strbuf_release(&err);
 	return sp;
@@ -156,17 +165,19 @@ want(enum spool_status st, const char *what)
 
 /* --- deliveries ----------------------------------------------------------- */
 
-struct sent {
-	struct delivery *d;
-	unsigned number;
-	uint32_t boxes;
-};
-
-static struct {
+/* For whom somebody waits. */
+struct waiting {
 	pthread_mutex_t mutex;
 	pthread_cond_t cond;
 	unsigned done;
-} waiting = { .mutex = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER };
+};
+
+struct sent {
+	struct delivery *d;
+	struct waiting *waiting;
+	unsigned number;
+	uint32_t boxes;
+};
 
 void
 load_address(char text[64], unsigned box)
@@ -188,22 +199,22 @@ on_done(void *arg, struct delivery *d)
 		e.uid = delivery_outcome(d) == SPOOL_OK ? delivery_message(d) : 0;
 		trace_event(&e);
 	}
-	pthread_mutex_lock(&waiting.mutex);
-	waiting.done++;
-	pthread_cond_broadcast(&waiting.cond);
-	pthread_mutex_unlock(&waiting.mutex);
+	pthread_mutex_lock(&s->waiting->mutex);
+	s->waiting->done++;
+	pthread_cond_broadcast(&s->waiting->cond);
+	pthread_mutex_unlock(&s->waiting->mutex);
 }
 
 static bool
-begin_message(struct spool *sp, struct sent *s, size_t len, uint32_t boxes)
+begin_message(struct spool *sp, struct sent *s, unsigned number, size_t len, uint32_t boxes)
 {
 	const struct delivery_options options = { .trusted = true };
 	struct envelope *env = envelope_new(LOAD_SENDER);
-	const char *text = load_message(load_next, len);
+	const char *text = load_message(number, len);
 	enum spool_status st;
 	char address[64];
 
-	*s = (struct sent) { .number = load_next++, .boxes = boxes };
+	*s = (struct sent) { .number = number, .boxes = boxes };
 	for (unsigned box = 1; box < BOXES; box++)
 		if ((boxes & 1u << box) != 0) {
 			struct account_target target = { .mailbox = box, .address = address };
@@ -227,20 +238,22 @@ begin_message(struct spool *sp, struct sent *s, size_t len, uint32_t boxes)
 static bool
 commit_all(struct sent *list, const size_t *len, size_t n)
 {
+	struct waiting w = { PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0 };
 	bool all = true;
 
-	waiting.done = 0;
 	for (size_t i = 0; i < n; i++)
 		for (unsigned box = 1; box < BOXES; box++)
 			if ((list[i].boxes & 1u << box) != 0)
 				trace_event(&(struct event) { .kind = EVENT_SENT, .box = box,
 				    .message = list[i].number });
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++) {
+		list[i].waiting = &w;
 		delivery_commit(list[i].d, len[i], on_done, &list[i]);
-	pthread_mutex_lock(&waiting.mutex);
-	while (waiting.done < n)
-		pthread_cond_wait(&waiting.cond, &waiting.mutex);
-	pthread_mutex_unlock(&waiting.mutex);
+	}
+	pthread_mutex_lock(&w.mutex);
+	while (w.done < n)
+		pthread_cond_wait(&w.cond, &w.mutex);
+	pthread_mutex_unlock(&w.mutex);
 	for (size_t i = 0; i < n; i++) {
 		all = all && delivery_outcome(list[i].d) == SPOOL_OK;
 		delivery_abandon(&list[i].d);
@@ -253,7 +266,41 @@ load_send(struct spool *sp, size_t len, uint32_t boxes)
 {
 	struct sent sent;
 
-	return begin_message(sp, &sent, len, boxes) && commit_all(&sent, &len, 1);
+	return begin_message(sp, &sent, load_next++, len, boxes) && commit_all(&sent, &len, 1);
+}
+
+/* Another sender, while sessions and upkeep go on. */
+struct sender {
+	struct spool *spool;
+	unsigned first;
+	pthread_t thread;
+};
+#define SENDER_MESSAGES 5
+
+static void *
+send_beside(void *arg)
+{
+	const struct sender *s = arg;
+	struct sent sent;
+
+	for (unsigned i = s->first; i < s->first + SENDER_MESSAGES; i++) {
+		size_t len = i % 11 == 0 ? 263000 + i : 200 + i * 1237 % 9000;
+		uint32_t boxes = 1u << (1 + i % 3) | (i % 4 == 0 ? 1u << (1 + (i + 1) % 3) : 0);
+
+		if (begin_message(s->spool, &sent, i, len, boxes))
+			commit_all(&sent, &len, 1);
+	}
+	return NULL;
+}
+
+static void
+begin_sending(struct sender *s, struct spool *sp)
+{
+	s->spool = sp;
+	s->first = load_next;
+	load_next += SENDER_MESSAGES;
+	if (pthread_create(&s->thread, NULL, send_beside, s) != 0)
+		die("no thread");
 }
 
 static unsigned
@@ -303,7 +350,7 @@ send_group(struct spool *sp, size_t n)
 
 	for (size_t i = 0; i < n; i++) {
 		len[begun] = some_length();
-		begun += begin_message(sp, &list[begun], len[begun], some_boxes());
+		begun += begin_message(sp, &list[begun], load_next++, len[begun], some_boxes());
 	}
 	commit_all(list, len, begun);
 }
@@ -488,7 +535,7 @@ upkeep(struct spool *sp)
 static void
 failing_disk(const struct site *s)
 {
-	static unsigned turn;
+	static unsigned turn = 4; /* The log first: a short load comes to a few. */
 	static const struct {
 		const char *phase;
 		enum op_kind kind;
@@ -523,10 +570,13 @@ failing_disk(const struct site *s)
 static void
 round_of_load(const struct site *s, unsigned round)
 {
+	struct sender sender;
+
 	phase("deliveries");
 	send_group(s->smtpd, 1 + below(GROUP_MAX));
 	load_send(s->smtpd, 200 + below(4000), some_boxes());
 	phase("UPDATE");
+	begin_sending(&sender, s->smtpd);
 	session(s->pop3d, 1 + round % 3, 30 + below(50));
 	if (round % 3 == 0)
 		session(s->pop3d, BOX_READ_ONCE, 60);
@@ -536,6 +586,7 @@ round_of_load(const struct site *s, unsigned round)
 		phase("upkeep");
 		upkeep(s->admin);
 	}
+	pthread_join(sender.thread, NULL);
 	if (round % 3 == 1)
 		failing_disk(s);
 }
@@ -544,6 +595,7 @@ round_of_load(const struct site *s, unsigned round)
 static void
 fill(const struct site *s)
 {
+	struct event quota = { .kind = EVENT_QUOTA, .box = BOX_FULL, .uid = 60000 };
 	struct address address = address_of(BOX_FULL);
 
 	phase("warnings");
@@ -551,7 +603,12 @@ fill(const struct site *s)
 	warn(s->admin);
 	load_send(s->smtpd, 35000, 1u << BOX_WARNED);
 	warn(s->admin);
-	want(account_user_set_quota(s->admin, &address, 60000), "quota");
+	trace_event(&quota);
+	trace_context = CONTEXT_ACCOUNT;
+	want(account_user_set_quota(s->admin, &address, quota.uid), "quota");
+	trace_context = CONTEXT_OTHER;
+	quota.in = true;
+	trace_event(&quota);
 	warn(s->admin);
 	/* No room: refused by its exact size. */
 	load_send(s->smtpd, 30000, 1u << BOX_FULL);

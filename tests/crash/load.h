@@ -32,6 +32,9 @@ struct site {
 
 /* On the recorder; keeps deleted mail for so many seconds. */
 struct spool *load_open(const char *dir, enum spool_role, uint64_t keep_deleted_s);
+/* The same; NULL where it cannot be opened, with why in `err`. */
+struct spool *load_try_open(const char *dir, enum spool_role, uint64_t keep_deleted_s,
+    struct strbuf *err);
 
 /* The whole of it, on a spool that was just made.  `rounds` says how long. */
 void load_run(const char *dir, unsigned rounds);

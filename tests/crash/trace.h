@@ -51,6 +51,7 @@ enum event_kind {
 	EVENT_DONE,             /* and did, or did not */
 	EVENT_BOX_ASKED,        /* a mailbox is to be there with some password, or to go */
 	EVENT_BOX_DONE,
+	EVENT_QUOTA,            /* its quota is to be `uid` octets; with `in`, it is */
 	EVENT_PHASE,            /* a name for reports */
 };
 

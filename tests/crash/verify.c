@@ -166,6 +166,22 @@ check_password(struct verdict *v, struct spool *sp, unsigned box)
 		wrong(v, "mailbox %u has another password than was set", box);
 }
 
+static void
+check_quota(struct verdict *v, struct spool *sp, unsigned box)
+{
+	struct account_user user;
+	struct address address;
+	char text[64];
+
+	if (v->facts.box[box].quota == 0)
+		return;
+	load_address(text, box);
+	if (address_parse(text, &address) != 0 ||
+	    account_user_find(sp, &address, &user) != SPOOL_OK ||
+	    user.quota != v->facts.box[box].quota)
+		wrong(v, "mailbox %u has another quota than was set", box);
+}
+
 /* Logs in to a mailbox; before the spool is ready nothing need be shown. */
 static void
 check_box(struct verdict *v, struct spool *sp, unsigned box, bool ready)
@@ -191,6 +207,7 @@ check_box(struct verdict *v, struct spool *sp, unsigned box, bool ready)
 	if (st == SPOOL_OK) {
 		check_list(v, box, md);
 		check_password(v, sp, box);
+		check_quota(v, sp, box);
 	}
 	maildrop_close(&md);
 }
@@ -333,13 +350,21 @@ verify(const char *dir, const struct facts *facts, bool pop3d_first, unsigned fr
 {
 	static struct verdict v;
 	struct spool *first, *second, *smtpd, *pop3d;
+	struct strbuf err;
 
 	memset(&v, 0, sizeof(v));
 	v.facts = *facts;
 	v.why = why;
 	v.size = size;
 	why[0] = '\0';
-	first = load_open(dir, pop3d_first ? SPOOL_POP3D : SPOOL_SMTPD, KEEP_S);
+	v.when = "start";
+	strbuf_init(&err, 1024);
+	first = load_try_open(dir, pop3d_first ? SPOOL_POP3D : SPOOL_SMTPD, KEEP_S, &err);
+	if (first == NULL)
+		wrong(&v, "%s", err.buf);
+	strbuf_release(&err);
+	if (first == NULL)
+		return false;
 	second = load_open(dir, pop3d_first ? SPOOL_SMTPD : SPOOL_POP3D, KEEP_S);
 	pop3d = pop3d_first ? first : second;
 	smtpd = pop3d_first ? second : first;
