@@ -94,7 +94,7 @@ name_message(struct check *k, uint64_t mailbox, uint64_t message, struct names *
 	sqlite3_reset(stmt);
 }
 
-static void
+static void __attribute__((format(printf, 5, 0)))
 say(struct check *k, uint64_t mailbox, uint64_t message, bool note, const char *fmt, va_list ap)
 {
 	struct names names = { "", "" };
