@@ -300,6 +300,8 @@ work(const struct image *begun, unsigned worker)
 	char dir[400];
 	size_t k = 0;
 
+	/* What a failed sync loses is another thing for each of them. */
+	im.random = options.seed * 64 + worker;
 	snprintf(dir, sizeof(dir), "%s/%u", base, worker);
 	make_spool(dir);
 	for (size_t i = 0; i <= played.n && k < ncuts; i++) {

@@ -235,14 +235,16 @@ sync_folder(struct image *im, enum folder folder)
 	im->npending = kept;
 }
 
-static void write_torn(const struct image *im, const struct image_file *f, struct octets *o,
-    uint64_t *random);
+static void write_torn(const struct image *im, const struct image_file *f, unsigned keep,
+    struct octets *o, uint64_t *random);
+/* Of a hundred calls, those that are kept whole though their sync failed. */
+#define KEPT_OF_FAILED 20
 
 static void
 sync_file(struct image *im, struct image_file *f, bool failed)
 {
 	if (failed)
-		write_torn(im, f, &f->sure, &im->random);
+		write_torn(im, f, KEPT_OF_FAILED, &f->sure, &im->random);
 	else
 		for (size_t i = 0; i < f->npending; i++)
 			apply_to(&f->sure, f->pending[i]);
@@ -364,10 +366,9 @@ tear_write(const struct image *im, struct octets *o, const struct op *op, enum f
 }
 
 static void
-write_torn(const struct image *im, const struct image_file *f, struct octets *o, uint64_t *random)
+write_torn(const struct image *im, const struct image_file *f, unsigned keep, struct octets *o,
+    uint64_t *random)
 {
-	static const unsigned keeps[] = { 5, 30, 50, 80, 97 };
-	unsigned keep = keeps[image_random(random) % 5];
 	size_t most = o->len;
 	uint8_t *frozen;
 
@@ -491,6 +492,7 @@ static void
 write_file(const struct image *im, const struct image_file *f, enum end end, const char *path,
     uint64_t *random)
 {
+	static const unsigned keeps[] = { 5, 30, 50, 80, 97 };
 	static struct octets scratch;
 
 	if (end == END_KILLED || end == END_KEPT || f->npending == 0) {
@@ -512,7 +514,7 @@ write_file(const struct image *im, const struct image_file *f, enum end end, con
 		for (size_t i = 0; i < f->npending; i++)
 			apply_to(&scratch, f->pending[i]);
 	else if (end == END_TORN)
-		write_torn(im, f, &scratch, random);
+		write_torn(im, f, keeps[image_random(random) % 5], &scratch, random);
 	write_octets(path, &scratch);
 }
 

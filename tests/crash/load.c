@@ -551,7 +551,10 @@ failing_disk(const struct site *s)
 	unsigned which = turn++ % (n + 1);
 
 	if (which == n) {
+		/* A log that has just begun anew: what it loses nothing else has. */
+		upkeep(s->admin);
 		phase("UPDATE not synced");
+		load_send(s->smtpd, 800, 1u << 1);
 		trace_fail(OP_SYNC, CLASS_LOG);
 		session(s->pop3d, 1, 40);
 		if (trace_failed())
