@@ -44,15 +44,26 @@ read_file(void *arg, void *buf, size_t len, uint64_t offset)
 	return n;
 }
 
+/* root has become somebody else by now. */
 static int
-open_place(struct place *p, const char *path)
+cannot_read(const struct admin *a, const char *path, int errnum)
+{
+	if (errnum == EACCES || errnum == EPERM)
+		return admin_fail(EX_NOPERM,
+		    "%s: cannot be read: %s: let the account that owns the spool (%s) read it",
+		    path, strerror(errnum), a->config->site.user);
+	return admin_fail(errnum == ENOENT || errnum == ENOTDIR ? EX_DATAERR : EX_IOERR,
+	    "%s: cannot be read: %s", path, strerror(errnum));
+}
+
+static int
+open_place(const struct admin *a, struct place *p, const char *path)
 {
 	struct stat st;
 
 	*p = (struct place){ .path = path, .fd = -1 };
 	if (stat(path, &st) != 0)
-		return admin_fail(errno == ENOENT ? EX_DATAERR : EX_NOPERM,
-		    "%s: cannot be read: %s", path, strerror(errno));
+		return cannot_read(a, path, errno);
 	if (S_ISDIR(st.st_mode)) {
 		if (maildir_open(path, &p->folder) == 0)
 			return EX_OK;
@@ -64,8 +75,7 @@ open_place(struct place *p, const char *path)
 	} else {
 		return admin_fail(EX_DATAERR, "%s: is neither a file nor a folder", path);
 	}
-	return admin_fail(errno == EACCES ? EX_NOPERM : EX_IOERR, "%s: cannot be read: %s", path,
-	    strerror(errno));
+	return cannot_read(a, path, errno);
 }
 
 static void
@@ -255,7 +265,7 @@ cmd_import(struct admin *a, char **operands, size_t n)
 		code = admin_mailbox(a, operands[0], &mailbox);
 	if (code != EX_OK)
 		return code;
-	code = open_place(&place, operands[1]);
+	code = open_place(a, &place, operands[1]);
 	if (code == EX_OK)
 		code = read_list(a, &place, &uids);
 	if (code == EX_OK)

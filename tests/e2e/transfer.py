@@ -3,7 +3,6 @@
 kept, quotas, and imports that are killed and run again."""
 
 import argparse
-import json
 import mailbox
 import os
 import random
@@ -17,7 +16,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 from messages import corpus, hostile, ordinary, plain  # noqa: E402
 from pop_admin import Admin, Failed, holds, same  # noqa: E402
-from pop_admin import BUSY, DATA, EXISTS, NO_USER, USAGE  # noqa: E402
+from pop_admin import BUSY, DATA, EXISTS, IO, NO_USER, USAGE  # noqa: E402
 from report import Report  # noqa: E402
 from testsite import HOSTNAME, SLOW, Site, sanitizer_environment  # noqa: E402
 from wire import stored, without_trace  # noqa: E402
@@ -225,6 +224,14 @@ def refusals(build):
         wire.ok(b"QUIT")
         wire.close()
         same(listed(admin, JOE), [])
+        # No room on the disk.
+        admin.site.settings["spool", "reserve"] = "1000000G"
+        admin.site.write_config()
+        out, err = admin.run("import", JOE, path, want=IO)
+        same(out, b"0 were imported before that; run it again for the others\n")
+        holds("nearly full" in err, err)
+        admin.site.settings["spool", "reserve"] = "1M"
+        admin.site.write_config()
         # A mailbox may be filled before it is opened.
         admin.text("user", "disable", JOE)
         bring(admin, JOE, path, imported=1)
@@ -420,7 +427,7 @@ def never_overwrites(build):
         for mine in (path, eml):
             with open(mine, "rb") as f:
                 same(f.read(), b"mine")
-        admin.fails(74, "export", JOE, os.path.join(base, "no", "mbox"), says="No such file")
+        admin.fails(IO, "export", JOE, os.path.join(base, "no", "mbox"), says="No such file")
         admin.fails(NO_USER, "export", "nobody@a.test", os.path.join(base, "n"))
         holds(not os.path.exists(os.path.join(base, "n")), "n")
         # No lock is taken, nor needed.
