@@ -184,7 +184,7 @@ def main():
     parser.add_argument("--replay", action="append", default=[])
     parser.add_argument("--only", action="append", default=[],
                         help="tests in whose name this occurs")
-    parser.add_argument("-j", "--jobs", type=int, default=len(os.sched_getaffinity(0)) + 1)
+    parser.add_argument("-j", "--jobs", type=int, default=2 * len(os.sched_getaffinity(0)) + 1)
     arguments = parser.parse_args()
     arguments.build = os.path.abspath(arguments.build)
     arguments.unit = [os.path.abspath(p) for p in arguments.unit]
