@@ -489,6 +489,7 @@ main(int argc, char **argv)
 	choose_cuts(options.cuts >= 1000);
 	run_workers(&begun);
 	rc = report(&begun_at);
+	image_release(&begun);
 	nftw(base, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 	return rc;
 }
