@@ -3,7 +3,7 @@
 
     python3 tests/run.py --build DIR [--unit PROGRAM]... [--replay PROGRAM]... [--only TEXT]
 
-Tests that bear company run side by side; stress and kill -9 run alone, at the end.  The last
+Tests that bear company run side by side; those that load the machine run alone, at the end.  The last
 line is `N passed, N failed, N skipped` and counts each single test.  With REQUIRE=all in the
 environment a skipped test is a failed one.  Each test has a TMPDIR of its own, and what it
 leaves there is removed.
@@ -26,6 +26,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 SLOW = float(os.environ.get("TEST_SLOW", "1"))
 # Programs of a minute and more.
 LONG = ("test_failure", "crash/crash")
+# They load the machine as far as it goes, or look at the clock.
+ALONE = ("stress/many_clients.py", "stress/quota_senders.py")
 CHECK = re.compile(r"^\d+%: Checks: (\d+), Failures: (\d+), Errors: (\d+)", re.M)
 REPORT = re.compile(r"(ERROR|SUMMARY): (Address|Thread|Leak|Memory|UndefinedBehavior)Sanitizer|"
                     r"WARNING: ThreadSanitizer|runtime error:")
@@ -63,10 +65,10 @@ def collect(arguments):
         command = [python, os.path.join(HERE, "lib", "chat.py"), "--build", build, path]
         together.append(Test("chat", name, command, 120))
         together.append(Test("chat", name + " octet by octet", command + ["--trickle"], 180))
-    for folder, where, seconds in (("e2e", together, 400), ("stress", alone, 500),
-                                   ("crash", alone, 500)):
+    for folder, seconds in (("e2e", 400), ("stress", 500), ("crash", 500)):
         for path in sorted(glob.glob(os.path.join(HERE, folder, "*.py"))):
             name = os.path.relpath(path, os.path.dirname(HERE))
+            where = alone if name.endswith(ALONE) else together
             where.append(Test("python", name, [python, path, "--build", build], seconds))
     # What takes longest begins first.
     together.sort(key=lambda t: t.kind != "python" and not t.name.endswith(LONG))

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Runs each fuzzer for a while, one to a processor, and fails when one of them finds something.
+# Runs each fuzzer for a while, one to a processor (or FUZZ_JOBS at once), and fails when one of
+# them finds something.
 # Usage: run.sh FOLDER SECONDS NAME...   FOLDER holds fuzz_NAME, and gets what grows and
 # what crashed; the tree's own seeds are only read.
 set -u
@@ -43,7 +44,7 @@ if [ $# -eq 0 ]; then
 	echo "there is no fuzzer"
 	exit 1
 fi
-printf '%s\n' "$@" | xargs -P "$(nproc)" -I '{}' sh "$0" "$folder" "$seconds" -- '{}' |
+printf '%s\n' "$@" | xargs -P "${FUZZ_JOBS:-$(nproc)}" -I '{}' sh "$0" "$folder" "$seconds" -- '{}' |
     tee "$folder/verdicts"
 passed=$(grep -c '^ok ' "$folder/verdicts")
 failed=$(($# - passed))
