@@ -108,9 +108,11 @@ TEST_SLOW := $(if $(findstring thread,$(SAN)),8,$(if $(SAN),3,1))
 TEST_LOAD := $(if $(findstring thread,$(SAN)),0.1,$(if $(SAN),0.2,1))
 
 # What has threads: the units of net, spool and the daemons, and the daemons under load.
-# Those that make the disk fail at each call in turn play in one thread, thousands of times.
-CONCURRENT_UNITS := $(filter-out %/test_failure %/test_warn_failure %/test_year,$(UNIT_TESTS_net) $(UNIT_TESTS_spool) \
-                    $(UNIT_TESTS_smtpd) $(UNIT_TESTS_pop3d))
+# Those that play in one thread, some of them thousands of times, are left out.
+ONE_THREAD := account failure full_disk history limits login password record recover reindex repair \
+              resolve retrieved spool warn_failure year
+CONCURRENT_UNITS := $(filter-out $(ONE_THREAD:%=$(BUILD)/tests/unit/spool/test_%),$(UNIT_TESTS_net) \
+                    $(UNIT_TESTS_spool) $(UNIT_TESTS_smtpd) $(UNIT_TESTS_pop3d))
 CONCURRENT := $(addprefix --unit ,$(CONCURRENT_UNITS)) \
               --only tests/unit --only tests/stress --only tests/crash --only tests/e2e/octets \
               --only _first.chat
