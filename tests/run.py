@@ -27,7 +27,7 @@ SLOW = float(os.environ.get("TEST_SLOW", "1"))
 # Programs of a minute and more.
 LONG = ("test_failure", "crash/crash")
 # They load the machine as far as it goes, or look at the clock.
-ALONE = ("stress/many_clients.py", "stress/quota_senders.py")
+ALONE = ("stress/many_clients.py", "stress/quota_senders.py", "stress/pop3_flow.py", "crash/kill.py")
 CHECK = re.compile(r"^\d+%: Checks: (\d+), Failures: (\d+), Errors: (\d+)", re.M)
 REPORT = re.compile(r"(ERROR|SUMMARY): (Address|Thread|Leak|Memory|UndefinedBehavior)Sanitizer|"
                     r"WARNING: ThreadSanitizer|runtime error:")
@@ -186,7 +186,7 @@ def main():
     parser.add_argument("--replay", action="append", default=[])
     parser.add_argument("--only", action="append", default=[],
                         help="tests in whose name this occurs")
-    parser.add_argument("-j", "--jobs", type=int, default=2 * len(os.sched_getaffinity(0)) + 1)
+    parser.add_argument("-j", "--jobs", type=int, default=len(os.sched_getaffinity(0)) + 1)
     arguments = parser.parse_args()
     arguments.build = os.path.abspath(arguments.build)
     arguments.unit = [os.path.abspath(p) for p in arguments.unit]
