@@ -91,6 +91,16 @@ account_limit(sqlite3_stmt *stmt, int column)
 	return account_u64(stmt, column);
 }
 
+enum spool_status
+account_number(struct index_conn *c, sqlite3_stmt *stmt, uint64_t *n_r)
+{
+	int64_t n = 0;
+	enum spool_status st = index_number(c, stmt, &n);
+
+	*n_r = n > 0 ? (uint64_t)n : 0;
+	return st;
+}
+
 static enum spool_status
 damaged(const char *what)
 {

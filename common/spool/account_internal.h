@@ -25,6 +25,8 @@ enum spool_status account_run(struct index_conn *c, const char *sql, const char 
 /* A column as a number, 0 for NULL; one in which NULL is "no limit". */
 uint64_t account_u64(sqlite3_stmt *, int column);
 uint64_t account_limit(sqlite3_stmt *, int column);
+/* The number that a statement asks for, by account_u64(); 0 also without a row.  Resets it. */
+enum spool_status account_number(struct index_conn *, sqlite3_stmt *, uint64_t *n_r);
 /* Copies a text that fits by what the index took in.  SPOOL_NO_MEMORY, SPOOL_DAMAGED. */
 enum spool_status account_text(sqlite3_stmt *, int column, char *dst, size_t size);
 /* Writes local@domain out of two columns; "@domain" where the local-part is empty. */

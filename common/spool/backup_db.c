@@ -220,14 +220,6 @@ enum spool_status
 backup_meta(struct index_conn *c, const char *key, uint64_t *value_r)
 {
 	sqlite3_stmt *stmt = account_query(c, "SELECT value FROM meta WHERE key = ?1", "t", key);
-	enum spool_status st;
-	bool row;
 
-	*value_r = 0;
-	st = index_step(c, stmt, &row);
-	if (st == SPOOL_OK && row) {
-		*value_r = account_u64(stmt, 0);
-		sqlite3_reset(stmt);
-	}
-	return st;
+	return account_number(c, stmt, value_r);
 }

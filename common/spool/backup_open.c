@@ -63,16 +63,9 @@ check_file(const char *dir, int fd, const struct backup_file *want, struct strbu
 static enum spool_status
 check_version(struct backup *b, struct strbuf *err)
 {
-	sqlite3_stmt *stmt = index_stmt(b->index, "PRAGMA user_version");
-	enum spool_status st;
-	int version = 0;
-	bool row;
+	int version;
+	enum spool_status st = index_read_version(b->index, &version);
 
-	st = index_step(b->index, stmt, &row);
-	if (st == SPOOL_OK && row) {
-		version = sqlite3_column_int(stmt, 0);
-		sqlite3_reset(stmt);
-	}
 	if (st != SPOOL_OK || version <= index_version(INDEX_MAIN))
 		return st;
 	strbuf_addf(err, "%s: made by a newer Restante (schema %d, this one knows %d)", b->dir,

@@ -327,16 +327,10 @@ check_segments(struct check *k)
 static enum spool_status
 read_meta(struct check *k, const char *key, uint64_t *value_r)
 {
-	sqlite3_stmt *stmt = account_query(k->c, sql_meta, "t", key);
-	enum spool_status st;
-	bool row;
+	int64_t value = 0;
+	enum spool_status st = index_number(k->c, account_query(k->c, sql_meta, "t", key), &value);
 
-	*value_r = 0;
-	st = index_step(k->c, stmt, &row);
-	if (st == SPOOL_OK && row) {
-		*value_r = (uint64_t)sqlite3_column_int64(stmt, 0);
-		sqlite3_reset(stmt);
-	}
+	*value_r = (uint64_t)value;
 	return st;
 }
 

@@ -89,16 +89,10 @@ epoch_said(struct spool *sp)
 static enum spool_status
 read_index(struct index_conn *c, uint32_t *epoch_r)
 {
-	sqlite3_stmt *stmt = account_query(c, "PRAGMA application_id", "");
-	enum spool_status st;
-	bool row;
+	int64_t id = 0;
+	enum spool_status st = index_number(c, index_stmt(c, "PRAGMA application_id"), &id);
 
-	*epoch_r = 0;
-	st = index_step(c, stmt, &row);
-	if (st == SPOOL_OK && row) {
-		*epoch_r = (uint32_t)sqlite3_column_int(stmt, 0);
-		sqlite3_reset(stmt);
-	}
+	*epoch_r = (uint32_t)id;
 	return st;
 }
 

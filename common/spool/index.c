@@ -215,6 +215,20 @@ index_run(struct index_conn *c, sqlite3_stmt *stmt)
 	return st;
 }
 
+enum spool_status
+index_number(struct index_conn *c, sqlite3_stmt *stmt, int64_t *n_r)
+{
+	enum spool_status st;
+	bool row;
+
+	st = index_step(c, stmt, &row);
+	if (row) {
+		*n_r = sqlite3_column_int64(stmt, 0);
+		sqlite3_reset(stmt);
+	}
+	return st;
+}
+
 void
 index_reset_all(struct index_conn *c)
 {

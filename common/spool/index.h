@@ -73,6 +73,8 @@ sqlite3_stmt *index_stmt(struct index_conn *, const char *sql);
 enum spool_status index_run(struct index_conn *, sqlite3_stmt *);
 /* Steps: SPOOL_OK with *row_r telling whether there is a row.  Without one it is reset. */
 enum spool_status index_step(struct index_conn *, sqlite3_stmt *, bool *row_r);
+/* Steps a statement that asks for one number, and resets it.  Without a row *n_r stays as it is. */
+enum spool_status index_number(struct index_conn *, sqlite3_stmt *, int64_t *n_r);
 
 sqlite3 *index_db(struct index_conn *);
 
@@ -95,6 +97,8 @@ enum spool_status index_create(const struct disk_ops *, const char *spool_dir, i
     enum index_db, struct strbuf *err);
 /* The newest version of this database that is known here. */
 int index_version(enum index_db);
+/* That of a database; 0 for a database that has none yet. */
+enum spool_status index_read_version(struct index_conn *, int *version_r);
 /* SPOOL_NO_SPOOL, SPOOL_VERSION and others, with a sentence in err. */
 enum spool_status index_open(struct spool *, enum index_db, struct index_store **store_r,
     struct strbuf *err);

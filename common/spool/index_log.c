@@ -118,16 +118,13 @@ static enum spool_status
 rewrite_page(struct index_conn *c)
 {
 	enum spool_status st;
-	sqlite3_stmt *stmt;
 	char sql[64];
-	bool row;
+	int version;
 
-	stmt = index_stmt(c, "PRAGMA user_version");
-	st = index_step(c, stmt, &row);
+	st = index_read_version(c, &version);
 	if (st != SPOOL_OK)
 		return st;
-	snprintf(sql, sizeof(sql), "PRAGMA user_version = %d", sqlite3_column_int(stmt, 0));
-	sqlite3_reset(stmt);
+	snprintf(sql, sizeof(sql), "PRAGMA user_version = %d", version);
 	int rc = sqlite3_exec(c->db, sql, NULL, NULL, NULL);
 	return rc == SQLITE_OK ? SPOOL_OK : index_failed(c, sql, rc);
 }

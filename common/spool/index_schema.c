@@ -39,18 +39,13 @@ index_version(enum index_db which)
 	return databases[which].nsteps;
 }
 
-static enum spool_status
-read_number(struct index_conn *c, const char *sql, int *n_r)
+enum spool_status
+index_read_version(struct index_conn *c, int *version_r)
 {
-	sqlite3_stmt *stmt = index_stmt(c, sql);
-	enum spool_status st;
-	bool row;
+	int64_t version = 0;
+	enum spool_status st = index_number(c, index_stmt(c, "PRAGMA user_version"), &version);
 
-	st = index_step(c, stmt, &row);
-	if (st == SPOOL_OK && row) {
-		*n_r = sqlite3_column_int(stmt, 0);
-		sqlite3_reset(stmt);
-	}
+	*version_r = (int)version;
 	return st;
 }
 
@@ -71,12 +66,12 @@ take_step(struct index_conn *c, int step)
 	const char *sql = databases[c->store->which].steps[step];
 	enum spool_status st;
 	char count[64];
-	int version = step, rc = SQLITE_OK;
+	int version, rc = SQLITE_OK;
 
 	st = index_run(c, index_stmt(c, "BEGIN IMMEDIATE"));
 	if (st != SPOOL_OK)
 		return st;
-	st = read_number(c, "PRAGMA user_version", &version);
+	st = index_read_version(c, &version);
 	if (st == SPOOL_OK && version == step && older_has_it(c))
 		st = SPOOL_BUSY;
 	if (st == SPOOL_OK && version == step) {
@@ -179,7 +174,7 @@ fill(struct index_conn *c)
 	int version = 0, rc;
 
 	rc = sqlite3_exec(c->db, "PRAGMA journal_mode = WAL", NULL, NULL, NULL);
-	st = rc == SQLITE_OK ? read_number(c, "PRAGMA user_version", &version)
+	st = rc == SQLITE_OK ? index_read_version(c, &version)
 	                     : index_failed(c, "journal_mode", rc);
 	if (st == SPOOL_OK && version < databases[c->store->which].nsteps) {
 		if (version == 0)
@@ -281,8 +276,8 @@ index_rebuild_end(struct index_store **sp)
 static enum spool_status
 check_version(struct index_store *s, struct strbuf *err)
 {
-	int version = 0;
-	enum spool_status st = read_number(s->writer, "PRAGMA user_version", &version);
+	int version;
+	enum spool_status st = index_read_version(s->writer, &version);
 
 	if (st != SPOOL_OK)
 		return st;

@@ -50,17 +50,12 @@ static enum spool_status
 read_batch(struct spool *sp, struct index_conn *c, size_t max, struct batch *b)
 {
 	enum spool_status st;
-	uint64_t blocks = 0;
 	sqlite3_stmt *stmt;
+	uint64_t blocks;
 	bool row;
 
 	b->n = 0;
-	stmt = account_query(c, sql_blocks, "");
-	st = index_step(c, stmt, &row);
-	if (st == SPOOL_OK && row) {
-		blocks = account_u64(stmt, 0);
-		sqlite3_reset(stmt);
-	}
+	st = account_number(c, index_stmt(c, sql_blocks), &blocks);
 	if (st != SPOOL_OK)
 		return st;
 	stmt = account_query(c, sql_oldest, "u", (uint64_t)max);

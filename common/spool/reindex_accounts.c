@@ -102,17 +102,7 @@ attach(struct reindex *x, const char *file, const char *as)
 static enum spool_status
 one_number(struct reindex *x, const char *sql, uint64_t *n_r)
 {
-	sqlite3_stmt *stmt = account_query(x->c, sql, "");
-	enum spool_status st;
-	bool row;
-
-	*n_r = 0;
-	st = index_step(x->c, stmt, &row);
-	if (st == SPOOL_OK && row) {
-		*n_r = account_u64(stmt, 0);
-		sqlite3_reset(stmt);
-	}
-	return st;
+	return account_number(x->c, index_stmt(x->c, sql), n_r);
 }
 
 enum spool_status

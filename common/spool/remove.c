@@ -225,17 +225,13 @@ write_sums(struct removal *r)
 static enum spool_status
 read_number(struct removal *r)
 {
+	sqlite3_stmt *stmt = index_stmt(r->c, "SELECT removals FROM mailbox WHERE id = ?1");
 	enum spool_status st;
-	sqlite3_stmt *stmt;
-	bool row;
+	int64_t number = 0;
 
-	stmt = index_stmt(r->c, "SELECT removals FROM mailbox WHERE id = ?1");
 	sqlite3_bind_int64(stmt, 1, (sqlite3_int64)r->mailbox);
-	st = index_step(r->c, stmt, &row);
-	if (st == SPOOL_OK && row) {
-		r->number = (uint64_t)sqlite3_column_int64(stmt, 0);
-		sqlite3_reset(stmt);
-	}
+	st = index_number(r->c, stmt, &number);
+	r->number = (uint64_t)number;
 	return st;
 }
 

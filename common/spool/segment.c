@@ -307,16 +307,14 @@ segment_next_number(struct spool *sp, struct index_conn *c, uint64_t *number_r)
 	char name[SEGMENT_NAME_MAX];
 	enum spool_status st;
 	sqlite3_stmt *stmt;
-	bool row;
+	int64_t newest = 0;
 
 	stmt = index_stmt(c, "SELECT value FROM meta WHERE key = 'newest_segment'");
-	st = index_step(c, stmt, &row);
+	st = index_number(c, stmt, &newest);
 	if (st != SPOOL_OK)
 		return st;
-	uint64_t newest = row ? (uint64_t)sqlite3_column_int64(stmt, 0) : 0;
-	sqlite3_reset(stmt);
-	if (number <= newest)
-		number = newest + 1;
+	if (number <= (uint64_t)newest)
+		number = (uint64_t)newest + 1;
 	while (faccessat(sp->segments_fd, segment_name(name, number), F_OK, 0) == 0)
 		number++;
 	if (number > SEGMENT_NUMBER_MAX)
