@@ -235,6 +235,30 @@ read_number(struct removal *r)
 	return st;
 }
 
+/* Live mail is taken out, kept mail ended; REMOVE_ALL ends what is set apart, too. */
+enum which { REMOVE_LIVE, REMOVE_KEPT, REMOVE_ALL };
+
+static enum spool_status
+remove_each(struct removal *r, const uint64_t *messages, size_t n, enum which which)
+{
+	enum spool_status st = SPOOL_OK;
+	struct found f;
+	bool there;
+
+	for (size_t i = 0; st == SPOOL_OK && i < n; i++) {
+		/* Earlier ones would be written over by those that follow. */
+		r->history = which == REMOVE_LIVE && n - i <= REMOVE_HISTORY;
+		st = find(r, messages[i], &f, &there);
+		if (st != SPOOL_OK || !there)
+			continue;
+		if (f.live && which != REMOVE_KEPT)
+			st = take_out(r, messages[i], &f);
+		else if (which == REMOVE_ALL || (f.kept && which == REMOVE_KEPT))
+			st = end_entry(r, messages[i], &f);
+	}
+	return st == SPOOL_OK ? write_sums(r) : st;
+}
+
 enum spool_status
 remove_entries(struct spool *sp, struct index_conn *c, uint64_t mailbox, const uint64_t *messages,
     size_t n, enum remove_cause cause)
@@ -247,56 +271,23 @@ remove_entries(struct spool *sp, struct index_conn *c, uint64_t mailbox, const u
 		.keep = atomic_load(&sp->keep_deleted_s) > 0,
 	};
 	enum spool_status st = read_number(&r);
-	struct found f;
-	bool there;
 
-	for (size_t i = 0; st == SPOOL_OK && i < n; i++) {
-		/* Earlier ones would be written over by those that follow. */
-		r.history = n - i <= REMOVE_HISTORY;
-		st = find(&r, messages[i], &f, &there);
-		if (st == SPOOL_OK && there && f.live)
-			st = take_out(&r, messages[i], &f);
-	}
-	return st == SPOOL_OK ? write_sums(&r) : st;
+	return st == SPOOL_OK ? remove_each(&r, messages, n, REMOVE_LIVE) : st;
 }
 
 enum spool_status
 remove_kept(struct index_conn *c, uint64_t mailbox, const uint64_t *messages, size_t n)
 {
 	struct removal r = { .c = c, .mailbox = mailbox };
-	enum spool_status st = SPOOL_OK;
-	struct found f;
-	bool there;
 
-	for (size_t i = 0; st == SPOOL_OK && i < n; i++) {
-		st = find(&r, messages[i], &f, &there);
-		if (st == SPOOL_OK && there && f.kept)
-			st = end_entry(&r, messages[i], &f);
-	}
-	return st == SPOOL_OK ? write_sums(&r) : st;
-}
-
-static enum spool_status
-end_batch(struct index_conn *c, uint64_t mailbox, const uint64_t *messages, size_t n)
-{
-	struct removal r = { .c = c, .mailbox = mailbox };
-	enum spool_status st = SPOOL_OK;
-	struct found f;
-	bool there;
-
-	for (size_t i = 0; st == SPOOL_OK && i < n; i++) {
-		st = find(&r, messages[i], &f, &there);
-		if (st == SPOOL_OK && there)
-			st =
-			    f.live ? take_out(&r, messages[i], &f) : end_entry(&r, messages[i], &f);
-	}
-	return st == SPOOL_OK ? write_sums(&r) : st;
+	return remove_each(&r, messages, n, REMOVE_KEPT);
 }
 
 enum spool_status
 remove_all_entries(struct index_conn *c, uint64_t mailbox)
 {
 	uint64_t messages[BATCH];
+	struct removal r;
 	enum spool_status st;
 	sqlite3_stmt *stmt;
 	size_t n;
@@ -307,10 +298,11 @@ remove_all_entries(struct index_conn *c, uint64_t mailbox)
 		sqlite3_bind_int64(stmt, 1, (sqlite3_int64)mailbox);
 		sqlite3_bind_int64(stmt, 2, BATCH);
 		n = 0;
+		r = (struct removal){ .c = c, .mailbox = mailbox };
 		while ((st = index_step(c, stmt, &row)) == SPOOL_OK && row)
 			messages[n++] = (uint64_t)sqlite3_column_int64(stmt, 0);
 		if (st == SPOOL_OK)
-			st = end_batch(c, mailbox, messages, n);
+			st = remove_each(&r, messages, n, REMOVE_ALL);
 	} while (st == SPOOL_OK && n == BATCH);
 	if (st != SPOOL_OK)
 		return st;
