@@ -34,7 +34,7 @@
 	" AND retrieved_expires_day <= ?2))"
 
 static const char sql_next[] =
-    "SELECT m.id, m.local, d.name FROM mailbox m JOIN domain d ON d.id = m.domain"
+    "SELECT m.id, m.local, d.name, 1 FROM mailbox m JOIN domain d ON d.id = m.domain"
     " WHERE m.id > ?1 AND" DUE " ORDER BY m.id LIMIT 1";
 
 static const char sql_this[] = "SELECT m.id, m.local, d.name," DUE
@@ -82,34 +82,10 @@ struct walk {
 
 /* --- finding -------------------------------------------------------------- */
 
-/* The first mailbox behind w->mailbox that has something due; SPOOL_NO_MAILBOX when there is
- * none. */
+/* The mailbox that `sql` finds from `id` on; SPOOL_NO_MAILBOX when there is none.  *due_r is false
+ * when it has nothing due. */
 static enum spool_status
-next_mailbox(struct walk *w)
-{
-	enum spool_status st;
-	struct index_conn *c;
-	sqlite3_stmt *stmt;
-	bool row;
-
-	st = index_read_begin(w->spool, INDEX_MAIN, &c);
-	if (st != SPOOL_OK)
-		return st;
-	stmt = account_query(c, sql_next, "uu", w->mailbox, w->today);
-	st = index_step(c, stmt, &row);
-	if (st == SPOOL_OK && !row)
-		st = SPOOL_NO_MAILBOX;
-	if (st == SPOOL_OK) {
-		w->mailbox = account_u64(stmt, 0);
-		st = account_text_address(stmt, 1, 2, w->address);
-	}
-	index_read_end(w->spool, &c);
-	return st;
-}
-
-/* The one that was asked for; *due_r is false when it has nothing due. */
-static enum spool_status
-this_mailbox(struct walk *w, bool *due_r)
+find_mailbox(struct walk *w, const char *sql, uint64_t id, bool *due_r)
 {
 	enum spool_status st;
 	struct index_conn *c;
@@ -120,7 +96,7 @@ this_mailbox(struct walk *w, bool *due_r)
 	st = index_read_begin(w->spool, INDEX_MAIN, &c);
 	if (st != SPOOL_OK)
 		return st;
-	stmt = account_query(c, sql_this, "uu", w->run->mailbox, w->today);
+	stmt = account_query(c, sql, "uu", id, w->today);
 	st = index_step(c, stmt, &row);
 	if (st == SPOOL_OK && !row)
 		st = SPOOL_NO_MAILBOX;
@@ -311,11 +287,11 @@ expire_run(struct spool *sp, struct expire_run *run)
 	w->run = run;
 	w->today = clock_wall_ms() / 1000 / AGE_DAY_S;
 	if (run->mailbox != 0) {
-		st = this_mailbox(w, &due);
+		st = find_mailbox(w, sql_this, w->run->mailbox, &due);
 		if (st == SPOOL_OK && due)
 			st = expire_mailbox(w);
 	} else {
-		while ((st = next_mailbox(w)) == SPOOL_OK && !w->ended) {
+		while ((st = find_mailbox(w, sql_next, w->mailbox, &due)) == SPOOL_OK && !w->ended) {
 			st = expire_mailbox(w);
 			if (st != SPOOL_OK)
 				break;
