@@ -26,26 +26,10 @@ add_removal(void *arg, const struct history_removal *r)
 	return 0;
 }
 
-int
-cmd_mail_history(struct admin *a, char **operands, size_t n)
+static enum spool_status
+list_removals(struct spool *sp, uint64_t mailbox, struct output *o)
 {
-	static const char *const keys[] = { "removed", "cause", "uid", "size", "received", "from",
-		NULL };
-	struct output *o;
-	uint64_t mailbox;
-	enum spool_status st;
-	int code = admin_mailbox(a, operands[0], &mailbox);
-
-	(void)n;
-	if (code != EX_OK)
-		return code;
-	o = output_new(OUTPUT_LISTING, a->json, keys);
-	st = history_list(a->spool, mailbox, add_removal, o);
-	if (st != SPOOL_OK) {
-		output_discard(&o);
-		return admin_result(st, operands[0]);
-	}
-	return admin_show(&o);
+	return history_list(sp, mailbox, add_removal, o);
 }
 
 static int
@@ -59,26 +43,50 @@ add_kept(void *arg, const struct history_kept *k)
 	return 0;
 }
 
+static enum spool_status
+list_kept(struct spool *sp, uint64_t mailbox, struct output *o)
+{
+	return history_kept(sp, mailbox, add_kept, o);
+}
+
+static int
+show(struct admin *a, const char *operand, const char *const *keys,
+    enum spool_status (*list)(struct spool *, uint64_t mailbox, struct output *))
+{
+	struct output *o;
+	uint64_t mailbox;
+	enum spool_status st;
+	int code = admin_mailbox(a, operand, &mailbox);
+
+	if (code != EX_OK)
+		return code;
+	o = output_new(OUTPUT_LISTING, a->json, keys);
+	st = list(a->spool, mailbox, o);
+	if (st != SPOOL_OK) {
+		output_discard(&o);
+		return admin_result(st, operand);
+	}
+	return admin_show(&o);
+}
+
+int
+cmd_mail_history(struct admin *a, char **operands, size_t n)
+{
+	static const char *const keys[] = { "removed", "cause", "uid", "size", "received", "from",
+		NULL };
+
+	(void)n;
+	return show(a, operands[0], keys, list_removals);
+}
+
 int
 cmd_mail_list_deleted(struct admin *a, char **operands, size_t n)
 {
 	static const char *const keys[] = { "uid", "size", "received", "removed", "from",
 		"delivered_to", NULL };
-	struct output *o;
-	uint64_t mailbox;
-	enum spool_status st;
-	int code = admin_mailbox(a, operands[0], &mailbox);
 
 	(void)n;
-	if (code != EX_OK)
-		return code;
-	o = output_new(OUTPUT_LISTING, a->json, keys);
-	st = history_kept(a->spool, mailbox, add_kept, o);
-	if (st != SPOOL_OK) {
-		output_discard(&o);
-		return admin_result(st, operands[0]);
-	}
-	return admin_show(&o);
+	return show(a, operands[0], keys, list_kept);
 }
 
 int
