@@ -4,23 +4,18 @@
  * No lock is taken: an export may last for hours, and meanwhile the owner must get at his mail.  So a
  * message may go while it is written; its checksum afterwards tells, and then it is taken out again.
  */
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
-#include <unistd.h>
 
 #include "base/mem.h"
 #include "command.h"
-#include "mail/dot.h"
 #include "progress.h"
 #include "spool/maildrop.h"
 #include "target.h"
-
-#define COPY_BLOCK (64u * 1024)
-#define WIRE_END_LEN 3
+#include "wire.h"
 
 /* What a maildrop does not hold of a message. */
 struct row {
@@ -37,7 +32,6 @@ struct export
 	struct row *rows; /* owned; sorted by UID */
 	size_t n, cap;
 	struct target *target;
-	char *block; /* owned: COPY_BLOCK octets */
 	uint64_t written, gone, damaged;
 };
 
@@ -118,31 +112,22 @@ count_unreadable(struct export *x, const char *uid, enum spool_status st)
 	return EX_OK;
 }
 
-/* Octets as RETR gives them, its stuffing taken off.  SPOOL_IO where they cannot be read; what the
- * target says it keeps for itself. */
+/* SPOOL_IO where the octets cannot be read; what the target says it keeps for itself. */
 static enum spool_status
 copy(struct export *x, const struct maildrop_message *m)
 {
-	uint64_t left = m->wire_len - WIRE_END_LEN, at = m->wire_offset;
-	struct dot dot;
+	const struct wire wire = {
+		m->prefix, m->prefix_len, m->fd, m->wire_offset, m->wire_len
+	};
 
-	dot_init(&dot);
-	if (target_write(x->target, m->prefix, m->prefix_len) != 0)
+	switch (wire_copy(&wire, target_write, x->target)) {
+	case WIRE_COPIED:
+		return maildrop_verify(m);
+	case WIRE_UNREADABLE:
+		return SPOOL_IO;
+	default:
 		return SPOOL_OK;
-	while (left > 0) {
-		size_t want = left < COPY_BLOCK ? (size_t)left : COPY_BLOCK;
-		ssize_t got = pread(m->fd, x->block, want, (off_t)at);
-
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got <= 0)
-			return SPOOL_IO;
-		if (dot_unstuff(&dot, x->block, (size_t)got, target_write, x->target) != 0)
-			return SPOOL_OK;
-		at += (uint64_t)got;
-		left -= (uint64_t)got;
 	}
-	return maildrop_verify(m);
 }
 
 static int
@@ -221,7 +206,6 @@ cmd_export(struct admin *a, char **operands, size_t n)
 		code = target_open(operands[1], a->config->site.hostname, &x.target);
 	if (code != EX_OK)
 		return code;
-	x.block = mem_must_array(1, COPY_BLOCK);
 	progress = progress_begin("exporting");
 	code = admin_result(load(&x), operands[0]);
 	if (code == EX_OK)
@@ -234,6 +218,5 @@ cmd_export(struct admin *a, char **operands, size_t n)
 	for (size_t i = 0; i < x.n; i++)
 		free(x.rows[i].from);
 	free(x.rows);
-	free(x.block);
 	return code;
 }

@@ -2,8 +2,7 @@
  * cmd_extract - messages out of one segment file: as mbox to standard output, or each into a file of
  * its own.
  *
- * mbox is written as most read it: lines end in LF, a line that begins with "From ", behind any number
- * of ">", has one more ">" before it, so that it can be taken off again.
+ * The mbox is what an export writes (mboxrd, lines that end in LF).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -13,129 +12,67 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sysexits.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "command.h"
-#include "mail/dot.h"
+#include "mail/date.h"
+#include "mbox.h"
 #include "spool/extract.h"
-
-#define COPY_BLOCK (64u * 1024)
-
-static const char from_line[] = "From ";
-#define FROM_LEN (sizeof(from_line) - 1)
+#include "wire.h"
 
 /* Where a message goes. */
 struct sink {
 	FILE *file;
 	bool mbox;
-	/* mbox: of the line that has just begun. */
-	bool begun;      /* it is decided whether it is quoted */
-	uint64_t arrows; /* ">" so far */
-	size_t matched;  /* octets of "From " behind them */
-	bool cr;         /* and one CR is held back */
+	struct mbox_quote quote;
 };
-
-static void
-put_octet(struct sink *s, char c)
-{
-	putc_unlocked(c, s->file);
-}
-
-/* What was held back of a line's beginning. */
-static void
-decide(struct sink *s, bool quote)
-{
-	if (quote)
-		put_octet(s, '>');
-	for (; s->arrows > 0; s->arrows--)
-		put_octet(s, '>');
-	fwrite(from_line, 1, s->matched, s->file);
-	s->matched = 0;
-	s->begun = true;
-}
-
-static void
-put_line_octet(struct sink *s, char c)
-{
-	if (!s->begun) {
-		if (s->matched == 0 && c == '>') {
-			s->arrows++;
-			return;
-		}
-		if (c == from_line[s->matched]) {
-			if (++s->matched == FROM_LEN)
-				decide(s, true);
-			return;
-		}
-		decide(s, false);
-	}
-	put_octet(s, c);
-	if (c == '\n')
-		s->begun = false;
-}
 
 static int
 write_octets(void *arg, const void *buf, size_t len)
 {
 	struct sink *s = arg;
-	const char *p = buf;
 
-	if (!s->mbox)
-		return fwrite(buf, 1, len, s->file) == len ? 0 : -1;
-	for (size_t i = 0; i < len; i++) {
-		if (s->cr && p[i] != '\n')
-			put_line_octet(s, '\r');
-		s->cr = p[i] == '\r';
-		if (!s->cr)
-			put_line_octet(s, p[i]);
-	}
-	return ferror(s->file) ? -1 : 0;
+	return fwrite(buf, 1, len, s->file) == len ? 0 : -1;
+}
+
+static int
+write_quoted(void *arg, const void *buf, size_t len)
+{
+	struct sink *s = arg;
+
+	return mbox_write(&s->quote, true, buf, len, write_octets, s);
 }
 
 /* RFC 4155's separator: who sent it, and when it came, UTC. */
 static void
 write_separator(struct sink *s, const struct extract_message *m)
 {
-	time_t when = (time_t)(m->received_ms / 1000);
-	char date[64] = "";
-	struct tm tm;
+	char date[DATE_MAX];
 
-	if (gmtime_r(&when, &tm) != NULL)
-		strftime(date, sizeof(date), "%a %b %e %H:%M:%S %Y", &tm);
-	fprintf(s->file, "From %s %s\n", m->from[0] != '\0' ? m->from : "MAILER-DAEMON", date);
+	fprintf(s->file, "From %s %s\n", m->from[0] != '\0' ? m->from : "MAILER-DAEMON",
+	    date_format_from(date, m->received_ms / 1000));
 }
 
 /* 0, or the exit code after saying what failed. */
 static int
 write_message(struct sink *s, const struct extract_message *m)
 {
-	uint64_t left = m->wire_len - 3, at = m->wire_offset; /* without the final ".CRLF" */
-	char block[COPY_BLOCK];
-	struct dot dot;
-	int rc;
+	const struct wire wire = {
+		m->prefix, m->prefix_len, m->fd, m->wire_offset, m->wire_len
+	};
+	enum wire_result result;
 
+	s->quote = (struct mbox_quote){ .marks = 0 };
 	if (s->mbox)
 		write_separator(s, m);
-	dot_init(&dot);
-	rc = write_octets(s, m->prefix, m->prefix_len);
-	while (rc == 0 && left > 0) {
-		ssize_t got =
-		    pread(m->fd, block, left < sizeof(block) ? left : sizeof(block), (off_t)at);
-
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got <= 0)
-			return admin_fail(EX_IOERR, "%s: the message could not be read: %s", m->uid,
-			    got < 0 ? strerror(errno) : "its file ends too soon");
-		rc = dot_unstuff(&dot, block, (size_t)got, write_octets, s);
-		at += (uint64_t)got;
-		left -= (uint64_t)got;
-	}
+	result = wire_copy(&wire, s->mbox ? write_quoted : write_octets, s);
+	if (result == WIRE_UNREADABLE)
+		return admin_fail(EX_IOERR, "%s: the message could not be read: %s", m->uid,
+		    errno != 0 ? strerror(errno) : "its file ends too soon");
 	/* The empty line that ends a message there. */
-	if (rc == 0 && s->mbox)
-		rc = write_octets(s, "\n", 1);
-	if (rc != 0 || fflush(s->file) != 0)
+	if (result == WIRE_COPIED && s->mbox && write_octets(s, "\n", 1) != 0)
+		result = WIRE_UNWRITTEN;
+	if (result != WIRE_COPIED || fflush(s->file) != 0)
 		return admin_fail(
 		    EX_IOERR, "%s: could not be written: %s", m->uid, strerror(errno));
 	return EX_OK;

@@ -10,15 +10,12 @@
 #include <stdio.h>
 #include <string.h>
 #include <sysexits.h>
-#include <unistd.h>
 
 #include "command.h"
-#include "mail/dot.h"
 #include "output.h"
 #include "prompt.h"
 #include "spool/maildrop.h"
-
-#define COPY_BLOCK (64u * 1024)
+#include "wire.h"
 
 int
 admin_mailbox(struct admin *a, const char *operand, uint64_t *mailbox_r)
@@ -102,32 +99,18 @@ write_octets(void *arg, const void *buf, size_t len)
 	return fwrite(buf, 1, len, stdout) == len ? 0 : -1;
 }
 
-/* The message as RETR gives it, its stuffing taken off. */
 static int
 write_message(const struct maildrop_message *m, const char *uid)
 {
-	static const char end[] = ".\r\n";
-	char block[COPY_BLOCK];
-	uint64_t left = m->wire_len - (sizeof(end) - 1), at = m->wire_offset;
-	struct dot dot;
-	int rc;
+	const struct wire wire = {
+		m->prefix, m->prefix_len, m->fd, m->wire_offset, m->wire_len
+	};
+	enum wire_result result = wire_copy(&wire, write_octets, NULL);
 
-	dot_init(&dot);
-	rc = write_octets(NULL, m->prefix, m->prefix_len);
-	while (rc == 0 && left > 0) {
-		ssize_t got =
-		    pread(m->fd, block, left < sizeof(block) ? left : sizeof(block), (off_t)at);
-
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got <= 0)
-			return admin_fail(EX_IOERR, "%s: the message could not be read: %s", uid,
-			    got < 0 ? strerror(errno) : "its file ends too soon");
-		rc = dot_unstuff(&dot, block, (size_t)got, write_octets, NULL);
-		at += (uint64_t)got;
-		left -= (uint64_t)got;
-	}
-	if (rc != 0 || fflush(stdout) != 0)
+	if (result == WIRE_UNREADABLE)
+		return admin_fail(EX_IOERR, "%s: the message could not be read: %s", uid,
+		    errno != 0 ? strerror(errno) : "its file ends too soon");
+	if (result != WIRE_COPIED || fflush(stdout) != 0)
 		return admin_fail(
 		    EX_IOERR, "standard output could not be written: %s", strerror(errno));
 	return EX_OK;
