@@ -116,9 +116,7 @@ count_unreadable(struct export *x, const char *uid, enum spool_status st)
 static enum spool_status
 copy(struct export *x, const struct maildrop_message *m)
 {
-	const struct wire wire = {
-		m->prefix, m->prefix_len, m->fd, m->wire_offset, m->wire_len
-	};
+	const struct wire wire = { m->prefix, m->prefix_len, m->fd, m->wire_offset, m->wire_len };
 
 	switch (wire_copy(&wire, target_write, x->target)) {
 	case WIRE_COPIED:

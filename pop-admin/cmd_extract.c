@@ -57,9 +57,7 @@ write_separator(struct sink *s, const struct extract_message *m)
 static int
 write_message(struct sink *s, const struct extract_message *m)
 {
-	const struct wire wire = {
-		m->prefix, m->prefix_len, m->fd, m->wire_offset, m->wire_len
-	};
+	const struct wire wire = { m->prefix, m->prefix_len, m->fd, m->wire_offset, m->wire_len };
 	enum wire_result result;
 
 	s->quote = (struct mbox_quote){ .marks = 0 };

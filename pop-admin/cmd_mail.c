@@ -102,9 +102,7 @@ write_octets(void *arg, const void *buf, size_t len)
 static int
 write_message(const struct maildrop_message *m, const char *uid)
 {
-	const struct wire wire = {
-		m->prefix, m->prefix_len, m->fd, m->wire_offset, m->wire_len
-	};
+	const struct wire wire = { m->prefix, m->prefix_len, m->fd, m->wire_offset, m->wire_len };
 	enum wire_result result = wire_copy(&wire, write_octets, NULL);
 
 	if (result == WIRE_UNREADABLE)

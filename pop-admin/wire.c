@@ -8,12 +8,13 @@
 
 #define COPY_BLOCK (64u * 1024)
 
-static const char wire_end[] = ".\r\n";
+/* The final ".CRLF". */
+#define WIRE_END_LEN 3
 
 enum wire_result
 wire_copy(const struct wire *w, dot_emit_fn *emit, void *arg)
 {
-	uint64_t left = w->len - (sizeof(wire_end) - 1), at = w->offset;
+	uint64_t left = w->len - WIRE_END_LEN, at = w->offset;
 	char block[COPY_BLOCK];
 	struct dot dot;
 

@@ -291,7 +291,8 @@ expire_run(struct spool *sp, struct expire_run *run)
 		if (st == SPOOL_OK && due)
 			st = expire_mailbox(w);
 	} else {
-		while ((st = find_mailbox(w, sql_next, w->mailbox, &due)) == SPOOL_OK && !w->ended) {
+		while (
+		    (st = find_mailbox(w, sql_next, w->mailbox, &due)) == SPOOL_OK && !w->ended) {
 			st = expire_mailbox(w);
 			if (st != SPOOL_OK)
 				break;

@@ -174,8 +174,8 @@ fill(struct index_conn *c)
 	int version = 0, rc;
 
 	rc = sqlite3_exec(c->db, "PRAGMA journal_mode = WAL", NULL, NULL, NULL);
-	st = rc == SQLITE_OK ? index_read_version(c, &version)
-	                     : index_failed(c, "journal_mode", rc);
+	st =
+	    rc == SQLITE_OK ? index_read_version(c, &version) : index_failed(c, "journal_mode", rc);
 	if (st == SPOOL_OK && version < databases[c->store->which].nsteps) {
 		if (version == 0)
 			st = take_steps(c, version);
