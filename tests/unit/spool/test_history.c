@@ -209,6 +209,59 @@ START_TEST(ends_when_nobody_wants_more)
 }
 END_TEST
 
+static int
+add_removed_uid(void *arg, const struct history_removal *r)
+{
+	struct strbuf *text = arg;
+
+	strbuf_addf(text, "%s ", r->uid);
+	return 0;
+}
+
+/* One QUIT of more than are remembered leaves the last of them, and they are all there. */
+START_TEST(the_last_ones_of_many)
+{
+	uint64_t ids[REMOVE_HISTORY + 2];
+	struct strbuf text, want;
+	struct index_conn *c;
+	char uid[SPOOL_UID_LEN + 1];
+	size_t n = REMOVE_HISTORY + 2;
+
+	for (size_t i = 0; i < n; i++)
+		ids[i] = deliver((unsigned)i, 1, 1);
+	ck_assert_int_eq(index_write_begin(sp, INDEX_MAIN, "test", &c), SPOOL_OK);
+	ck_assert_int_eq(remove_entries(sp, c, 1, ids, n, REMOVE_POP3), SPOOL_OK);
+	ck_assert_int_eq(index_write_commit(sp, &c, false), SPOOL_OK);
+	strbuf_init(&text, 65536);
+	strbuf_init(&want, 65536);
+	ck_assert_int_eq(history_list(sp, 1, add_removed_uid, &text), SPOOL_OK);
+	for (size_t i = n; i > 2; i--) {
+		spool_uid_format(uid, ids[i - 1]);
+		strbuf_addf(&want, "%s ", uid);
+	}
+	ck_assert_str_eq(text.buf, want.buf);
+	strbuf_release(&text);
+	strbuf_release(&want);
+}
+END_TEST
+
+/* Of what is handed to it, mail that came back meanwhile stays. */
+START_TEST(kept_is_ended_alone)
+{
+	uint64_t ids[2] = { deliver(0, 1, 1), deliver(1, 1, 1) };
+	char want[128];
+	struct index_conn *c;
+
+	remove_as(1, ids[0], REMOVE_POP3);
+	ck_assert_int_eq(index_write_begin(sp, INDEX_MAIN, "test", &c), SPOOL_OK);
+	ck_assert_int_eq(remove_kept(c, 1, ids, 2), SPOOL_OK);
+	ck_assert_int_eq(index_write_commit(sp, &c, false), SPOOL_OK);
+	assert_kept(1, "");
+	snprintf(want, sizeof(want), "%s ", uid_of(1, ids[1]));
+	assert_uids(1, want);
+}
+END_TEST
+
 /* --- bringing back -------------------------------------------------------- */
 
 START_TEST(one_and_all)
@@ -507,6 +560,8 @@ main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, newest_first);
 	tcase_add_test(tc, ends_when_nobody_wants_more);
+	tcase_add_test(tc, the_last_ones_of_many);
+	tcase_add_test(tc, kept_is_ended_alone);
 	tcase_add_test(tc, one_and_all);
 	tcase_add_test(tc, new_uids);
 	tcase_add_test(tc, uid_of_another);
