@@ -26,7 +26,7 @@ FUZZ_LIBS_maildir := prog-pop-admin spool mail base
 fuzz_libs = $(or $(FUZZ_LIBS_$(1)),$(addprefix prog-,$(PROGRAMS)) $(FLOORS))
 
 FUZZ_CC    ?= clang
-FUZZ_FLAGS := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all \
+FUZZ_FLAGS := -O1 -g1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all \
               -fno-omit-frame-pointer -pthread
 
 fuzz_objects = $(patsubst %.c,$(BUILD)/fuzz/obj/%.o,$(1))
