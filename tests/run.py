@@ -26,8 +26,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 SLOW = float(os.environ.get("TEST_SLOW", "1"))
 # Programs of a minute and more.
 LONG = ("test_failure", "crash/crash")
-# They load the machine as far as it goes, or look at the clock.
-ALONE = ("stress/many_clients.py", "stress/quota_senders.py", "stress/pop3_flow.py", "crash/kill.py")
+# They look at the clock.
+ALONE = ("stress/quota_senders.py", "stress/pop3_flow.py")
 CHECK = re.compile(r"^\d+%: Checks: (\d+), Failures: (\d+), Errors: (\d+)", re.M)
 REPORT = re.compile(r"(ERROR|SUMMARY): (Address|Thread|Leak|Memory|UndefinedBehavior)Sanitizer|"
                     r"WARNING: ThreadSanitizer|runtime error:")
