@@ -245,8 +245,10 @@ site_deliver_by(struct spool *spool, const char *to, const void *message, size_t
 		list[i] = site_begin(spool, to, &targets, message, len, &octets);
 		delivery_commit(list[i], octets, site_delivered, &done);
 	}
+	/* A fuzzer's clock is a signal. */
 	for (unsigned i = 0; i < n; i++)
-		sem_wait(&done);
+		while (sem_wait(&done) != 0)
+			;
 	for (unsigned i = 0; i < n; i++) {
 		if (delivery_outcome(list[i]) != SPOOL_OK)
 			site_die("commit", spool_status_text(delivery_outcome(list[i])));
