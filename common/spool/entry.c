@@ -5,12 +5,9 @@
 
 #include <string.h>
 
-/* False through *there_r when the mailbox is gone. */
 static enum spool_status
-count_in(
-    struct index_conn *c, const struct record *r, uint64_t mailbox, uint64_t octets, bool *there_r)
+count_in(struct index_conn *c, const struct record *r, uint64_t mailbox, uint64_t octets)
 {
-	enum spool_status st;
 	sqlite3_stmt *stmt;
 
 	stmt =
@@ -19,11 +16,10 @@ count_in(
 	sqlite3_bind_int64(stmt, 1, (sqlite3_int64)mailbox);
 	sqlite3_bind_int64(stmt, 2, (sqlite3_int64)octets);
 	sqlite3_bind_int64(stmt, 3, (sqlite3_int64)(r->received_ms / 1000));
-	st = index_run(c, stmt);
-	*there_r = st == SPOOL_OK && sqlite3_changes(index_db(c)) == 1;
-	return st;
+	return index_run(c, stmt);
 }
 
+/* Nothing where the mailbox is gone.  SPOOL_EXISTS when it has the message. */
 static enum spool_status
 add_one(struct index_conn *c, uint64_t message, const struct record *r, const char *reverse_path,
     const struct record_recipient *to, size_t *held)
@@ -31,16 +27,12 @@ add_one(struct index_conn *c, uint64_t message, const struct record *r, const ch
 	uint64_t octets = r->octets + record_prefix_len(reverse_path, to->written);
 	enum spool_status st;
 	sqlite3_stmt *stmt;
-	bool there;
 
-	st = count_in(c, r, to->mailbox, octets, &there);
-	if (st != SPOOL_OK || !there)
-		return st;
 	stmt = index_stmt(c,
 	    "INSERT INTO entry (mailbox, message, received_ms, octets, blocks, expires_day, uid,"
-	    " reverse_path, recipient, keep_retrieved_s) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, "
-	    "?9,"
-	    " (SELECT expire_retrieved_s FROM mailbox WHERE id = ?1))");
+	    " reverse_path, recipient, keep_retrieved_s)"
+	    " SELECT id, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, expire_retrieved_s FROM mailbox"
+	    " WHERE id = ?1");
 	sqlite3_bind_int64(stmt, 1, (sqlite3_int64)to->mailbox);
 	sqlite3_bind_int64(stmt, 2, (sqlite3_int64)message);
 	sqlite3_bind_int64(stmt, 3, (sqlite3_int64)r->received_ms);
@@ -52,8 +44,20 @@ add_one(struct index_conn *c, uint64_t message, const struct record *r, const ch
 		sqlite3_bind_text(stmt, 7, to->uid, -1, SQLITE_STATIC);
 	sqlite3_bind_text(stmt, 8, reverse_path, -1, SQLITE_STATIC);
 	sqlite3_bind_text(stmt, 9, to->written, -1, SQLITE_STATIC);
+	st = index_run(c, stmt);
+	if (st != SPOOL_OK || sqlite3_changes(index_db(c)) == 0)
+		return st;
 	++*held;
-	return index_run(c, stmt);
+	return count_in(c, r, to->mailbox, octets);
+}
+
+static bool
+is_named(const struct record_recipient *list, size_t n, uint64_t mailbox)
+{
+	for (size_t i = 0; i < n; i++)
+		if (list[i].mailbox == mailbox)
+			return true;
+	return false;
 }
 
 enum spool_status
@@ -64,8 +68,12 @@ entry_add(struct index_conn *c, uint64_t message, const struct record *r, const 
 	sqlite3_stmt *stmt;
 
 	*held_r = 0;
-	for (size_t i = 0; st == SPOOL_OK && i < n; i++)
+	for (size_t i = 0; st == SPOOL_OK && i < n; i++) {
 		st = add_one(c, message, r, reverse_path, &list[i], held_r);
+		/* A record that names a mailbox twice must not hold up the recovery of all others. */
+		if (st == SPOOL_EXISTS && is_named(list, i, list[i].mailbox))
+			st = SPOOL_OK;
+	}
 	if (st != SPOOL_OK || *held_r < 2)
 		return st;
 	stmt = index_stmt(c, "INSERT INTO holders VALUES (?1, ?2)");
