@@ -251,7 +251,7 @@ session_tls_started(void *arg)
 	struct smtp_session *s = arg;
 
 	mem_free(&s->client);
-	s->esmtp = false;
+	s->esmtp = s->chunks_refused = false;
 	smtp_session_reset(s);
 	return SESSION_READ;
 }

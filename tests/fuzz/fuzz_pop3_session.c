@@ -334,6 +334,18 @@ flight_len(const uint8_t *data, size_t size)
 	return end != NULL ? (size_t)(end - data) : size;
 }
 
+/* RFC 2595 4: TLS has begun, and neither what was said before nor what came along with STLS in
+ * the clear is part of the session. */
+static void
+check_forgotten(const struct drive *d)
+{
+	const struct pop3_session *s = d->session;
+
+	REQUIRE(d->want == SESSION_READ && d->npending == 0);
+	REQUIRE(s->state == POP3_AUTHORIZATION && s->user == NULL && s->login == NULL);
+	REQUIRE(s->answer == NULL && s->go_on == NULL && !s->skipping && s->maildrop == NULL);
+}
+
 /* Says one flight and lets the client read what comes.  When it goes octet by octet the
  * client reads nothing before its end. */
 static void
@@ -344,6 +356,8 @@ send_flight(struct drive *d, const char *data, size_t len, size_t step)
 	d->holding = step == 1;
 	for (size_t at = 0; at < len && d->link.tls == tls; at += step)
 		drive_send(d, data + at, len - at < step ? len - at : step);
+	if (d->link.tls != tls)
+		check_forgotten(d);
 	d->holding = false;
 	drive_read(d);
 	if (d->want == SESSION_DRAIN || d->want == SESSION_ACKED)

@@ -107,6 +107,19 @@ flight_len(const uint8_t *data, size_t size)
 	return end != NULL ? (size_t)(end - data) : size;
 }
 
+/* RFC 3207 4.2 and 6: TLS has begun, and neither what was said before nor what came along with
+ * STARTTLS in the clear is part of the session. */
+static void
+check_forgotten(const struct drive *d)
+{
+	const struct smtp_session *s = d->session;
+
+	REQUIRE(d->want == SESSION_READ && d->npending == 0);
+	REQUIRE(s->state == SMTP_START && s->client == NULL && s->tx == NULL && !s->esmtp);
+	REQUIRE(
+	    s->failure == REPLY_NONE && s->chunk_left == 0 && !s->skip_line && !s->chunks_refused);
+}
+
 static void
 send_flight(struct drive *d, const uint8_t *data, size_t len, size_t step)
 {
@@ -114,6 +127,8 @@ send_flight(struct drive *d, const uint8_t *data, size_t len, size_t step)
 
 	for (size_t at = 0; at < len && d->link.tls == tls; at += step)
 		drive_send(d, data + at, len - at < step ? len - at : step);
+	if (d->link.tls != tls)
+		check_forgotten(d);
 }
 
 /* One reply for each command, one more for each message that was ended behind 354. */
