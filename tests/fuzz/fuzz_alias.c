@@ -79,6 +79,7 @@ struct node {
 static struct node nodes[NODES_MAX];
 static bool domain_there[DOMAINS];
 static struct account_policy policy;
+static unsigned crowds; /* that were resolved in this input: one alone, for it takes long */
 static struct spool *sp;
 static char dir[64];
 
@@ -148,7 +149,7 @@ begin(void)
 	int n;
 
 	n = snprintf(sql, sizeof(sql),
-	    "DELETE FROM alias_target WHERE alias <> 1; DELETE FROM alias WHERE id <> 1;"
+	    "DELETE FROM alias_target WHERE alias > 1; DELETE FROM alias WHERE id > 1;"
 	    "DELETE FROM mailbox WHERE id < %d; DELETE FROM domain WHERE id <> 4;"
 	    "INSERT INTO domain (id, name, folded) VALUES (1, 'x.test', 'x.test'),"
 	    " (2, 'Y.test', 'y.test')",
@@ -533,6 +534,8 @@ resolve(const struct address *a)
 	struct account_targets targets;
 	enum spool_status st = reach(a, &r);
 
+	if (r.crowd && crowds++ > 0)
+		return;
 	REQUIRE(account_resolve(sp, a, &policy, &targets) == st);
 	REQUIRE(targets.n == (st == SPOOL_OK ? r.n : 0));
 	REQUIRE(targets.n <= ACCOUNT_TARGETS_MAX);
@@ -608,27 +611,34 @@ act(struct input *in)
 	}
 }
 
-static int
-count_targets(void *arg, const struct account_alias *alias)
+static int64_t
+count_arrows(void)
 {
-	*(size_t *)arg += strcmp(alias->address, "crowd@crowd.test") != 0 ? alias->ntargets : 0;
-	return 0;
+	struct index_conn *c;
+	int64_t n = -1;
+
+	REQUIRE(index_read_begin(sp, INDEX_MAIN, &c) == SPOOL_OK);
+	REQUIRE(index_number(c, index_stmt(c, "SELECT count(*) FROM alias_target WHERE alias > 1"),
+		    &n) == SPOOL_OK);
+	index_read_end(sp, &c);
+	return n;
 }
 
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct input in = { data, data + size };
-	size_t arrows = 0, listed = 0;
+	int64_t arrows = 0;
 	uint8_t mode = take(&in);
 
+	crowds = 0;
 	policy.postmaster = postmasters[mode % 8];
 	policy.delimiter = delimiters[mode >> 3 & 3];
 	begin();
 	for (size_t i = 0; i < DEEDS_MAX && in.p < in.end; i++)
 		act(&in);
 	for (size_t i = 0; i < NODES_MAX; i++)
-		arrows += (size_t)__builtin_popcountll(nodes[i].leads);
-	REQUIRE(account_alias_list(sp, count_targets, &listed) == SPOOL_OK && listed == arrows);
+		arrows += __builtin_popcountll(nodes[i].leads);
+	REQUIRE(count_arrows() == arrows);
 	return 0;
 }
