@@ -14,10 +14,13 @@ goal=90
 # The file that a fuzzer is for.
 file_of() {
 	case $1 in
+	alias) echo common/spool/resolve.c ;;
 	bdat) echo common/mail/dot.c ;;
 	address | dot | esmtp | header | sasl) echo "common/mail/$1.c" ;;
 	ini) echo common/conf/ini.c ;;
+	mbox | maildir) echo "pop-admin/$1.c" ;;
 	record) echo common/spool/record.c ;;
+	segment) echo common/spool/recover.c ;;
 	smtp_session) echo smtpd/smtp_session.c ;;
 	pop3_session) echo pop3d/pop3_session.c ;;
 	esac

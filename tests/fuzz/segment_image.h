@@ -75,8 +75,9 @@ begin_segment(struct image *im, const struct segment_id *of)
 
 /* What docs/spool.md says is to be believed of the segment from block `from` on. */
 struct reading {
-	struct rows rows; /* those of messages before each other, as in the index */
-	size_t messages;
+	struct rows rows;
+	uint64_t messages;
+	uint64_t unread; /* blocks that are of no record, and not empty */
 };
 
 static inline void
@@ -134,6 +135,15 @@ read_header(const struct image *im, struct segment_id *of)
 	return true;
 }
 
+static inline bool
+is_empty(const struct image *im, uint64_t block)
+{
+	for (size_t at = block * RECORD_BLOCK; at < (block + 1) * RECORD_BLOCK; at++)
+		if (at < im->len && im->octets[at] != 0)
+			return false;
+	return true;
+}
+
 static inline void
 read_segment(const struct image *im, uint64_t number, uint64_t from, struct reading *in)
 {
@@ -145,6 +155,7 @@ read_segment(const struct image *im, uint64_t number, uint64_t from, struct read
 	for (uint64_t block = from; block * RECORD_BLOCK<im->len; block += blocks> 0 ? blocks : 1) {
 		blocks = read_record(im, &of, block, &in->rows);
 		in->messages += blocks > 0;
+		in->unread += blocks == 0 && !is_empty(im, block);
 	}
 }
 
