@@ -5,6 +5,7 @@
 #   make unit       the unit tests      make unit-mail: those of one area
 #   make lint       who includes whom, static analysis, documents against tests
 #   make fuzz       each fuzzer for FUZZ_SECONDS
+#   make coverage   which branches make check takes
 #   make crash      what a power cut at any instant leaves, opened and looked at; MUTATE=NAME: with
 #                   a fault put in, crash-mutations: with each
 #   make bench      deliveries a second beside what the disk can do; make bench-upkeep: expiry
