@@ -40,6 +40,13 @@ static const struct row {
 	{ "a blank behind the colon",
 	    HI "MAIL FROM: <a@b.example>\r\nRCPT TO: <joe@example.test>\r\n", OK_ENVELOPE },
 
+	{ "tabs are blanks",
+	    "EHLO\tc\r\nMAIL\tFROM:<a@b.example>\r\nRCPT \t TO:<joe@example.test>\r\n"
+	    "BDAT\t2\t LAST\r\nhiNOOP\t\r\n",
+	    OK_ENVELOPE " 250/2.0.0 250/2.0.0" },
+	{ "a last chunk says LAST", HI FROM TO "BDAT 2 LAXT\r\nhiNOOP\r\n",
+	    OK_ENVELOPE " 501/5.5.4 250/2.0.0" },
+
 	{ "HELO knows no chunks", "HELO c\r\n" FROM TO "BDAT 6 LAST\r\nQUIT\r\nNOOP\r\n",
 	    OK_ENVELOPE " 503/5.5.1 250/2.0.0" },
 	{ "a long chunk", HI "BDAT 4294967296\r\nQUIT\r\n", "250" },
