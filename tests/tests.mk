@@ -130,13 +130,16 @@ check: all $(UNIT_TESTS) $(REPLAYS) $(CRASH)
 # Which branches `make check` takes, in a build of its own by gcc.  A program that has given root up
 # cannot write counters beside root's: that is no failure of its test.
 COVERAGE := $(BUILD)/coverage-check
+COVERAGE_EXIT  := $(COVERAGE)/obj/tests/coverage_exit.o
+COVERAGE_FLAGS := BUILD=$(COVERAGE) CC=gcc TEST_SLOW=3 TEST_LOAD=0.2 \
+    CFLAGS="-O0 -g --coverage -fprofile-update=prefer-atomic -U_FORTIFY_SOURCE" \
+    LDFLAGS="--coverage -Wl,--wrap=_exit $(COVERAGE_EXIT)"
 .PHONY: coverage
 coverage:
-	$(Q)mkdir -p $(COVERAGE) && find $(COVERAGE) -name '*.gcda' -delete
-	$(Q)GCOV_ERROR_FILE=/dev/null $(MAKE) -s BUILD=$(COVERAGE) CC=gcc LDFLAGS=--coverage TEST_SLOW=3 \
-	    TEST_LOAD=0.2 check \
-	    CFLAGS="-O0 -g --coverage -fprofile-update=prefer-atomic -U_FORTIFY_SOURCE"; \
-	rc=$$?; python3 tests/coverage.py --build $(COVERAGE) || rc=1; exit $$rc
+	$(Q)$(MAKE) -s $(COVERAGE_FLAGS) $(COVERAGE_EXIT)
+	$(Q)find $(COVERAGE) -name '*.gcda' -delete
+	$(Q)GCOV_ERROR_FILE=/dev/null $(MAKE) -s $(COVERAGE_FLAGS) check; \
+	    rc=$$?; python3 tests/coverage.py --build $(COVERAGE) || rc=1; exit $$rc
 
 # --- what can be said without running --------------------------------------
 LINT_SOURCES := $(foreach f,$(FLOORS),$(call sources,common/$(f))) \
