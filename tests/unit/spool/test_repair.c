@@ -1,6 +1,7 @@
 /* check with its records, and what --repair makes of each damage. */
 #include "damage_test.h"
 
+#include <errno.h>
 #include <stdatomic.h>
 
 #include "common/spool/health.h"
@@ -300,6 +301,77 @@ START_TEST(forgotten_segment)
 }
 END_TEST
 
+/* An entry that says another length than its record: RETR would be refused, and nobody can tell which
+ * is right. */
+START_TEST(another_length)
+{
+	char sql[300];
+	const char *found;
+
+	snprintf(sql, sizeof(sql),
+	    "UPDATE entry SET octets = octets + 1 WHERE message = %" PRIu64
+	    "; UPDATE mailbox SET used = used + 1 WHERE id = 1", ids[2]);
+	test_sql(sp, sql);
+	found = check(true);
+	FINDS(found, "wrong", "user1@example.test", ids[2], "counts");
+	ck_assert_uint_eq(r.wrong, 1);
+	ck_assert_uint_eq(r.mended, 0);
+	ck_assert_uint_eq(shown(1), 3);
+}
+END_TEST
+
+static int no_copy_errno;
+
+static ssize_t
+no_copy(int fd, const struct iovec *iov, int n, off_t offset)
+{
+	(void)fd, (void)iov, (void)n, (void)offset;
+	errno = no_copy_errno;
+	return -1;
+}
+
+/* What cannot be copied is not set apart, and told; nothing of the copy is left. */
+static const struct {
+	const char *before;
+	int errnum;
+	const char *after;
+	enum spool_status want;
+} no_copies[] = {
+	{ "touch damaged", 0, "rm damaged", SPOOL_IO },
+	{ "true", EIO, "true", SPOOL_IO },
+	{ "true", ENOSPC, "true", SPOOL_NO_SPACE },
+};
+
+START_TEST(nothing_is_set_apart_without_its_copy)
+{
+	struct strbuf text;
+	const struct check_options options = { .repair = true, .each = write_finding, .arg = &text };
+	struct disk_ops disk = disk_real;
+
+	strbuf_init(&text, 1 << 20);
+	flip(ids[3], 110);
+	run(no_copies[_i].before);
+	no_copy_errno = no_copies[_i].errnum;
+	if (no_copy_errno != 0) {
+		disk.pwritev = no_copy;
+		sp->disk = &disk;
+	}
+	ck_assert_int_eq(check_spool(sp, &options, &r), no_copies[_i].want);
+	sp->disk = &disk_real;
+	ck_assert_ptr_nonnull(strstr(text.buf, "its record is damaged"));
+	ck_assert_uint_eq(r.mended, 0);
+	ck_assert(!copied(ids[3]));
+	ck_assert_uint_eq(shown(1), 3);
+	test_invariants(sp);
+	run(no_copies[_i].after);
+	check(true);
+	ck_assert_uint_eq(r.mended, 2);
+	ck_assert(copied(ids[3]));
+	ck_assert_uint_eq(shown(1), 2);
+	strbuf_release(&text);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -319,6 +391,8 @@ main(void)
 	tcase_add_loop_test(tc, each_drift, 0, (int)(sizeof(drifts) / sizeof(*drifts)));
 	tcase_add_test(tc, mail_comes_and_goes_meanwhile);
 	tcase_add_test(tc, forgotten_segment);
+	tcase_add_test(tc, another_length);
+	tcase_add_loop_test(tc, nothing_is_set_apart_without_its_copy, 0, 3);
 	suite_add_tcase(suite, tc);
 	srunner_run_all(runner, CK_NORMAL);
 	failed = srunner_ntests_failed(runner);

@@ -1,9 +1,11 @@
 /*
  * Which spools are opened: not one that a newer program made, and none on a file system
- * that does not keep the promises, which is simulated: fstatfs(2) is ours here.
+ * that does not keep the promises, which is simulated: fstatfs(2) is ours here.  And how many of their
+ * segments stay open.
  */
 #include "delivery_test.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
@@ -182,6 +184,70 @@ START_TEST(no_folder_is_no_spool)
 }
 END_TEST
 
+/* --- open segments ---------------------------------------------------------- */
+
+static unsigned
+open_files(void)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	unsigned n = 0;
+
+	ck_assert_ptr_nonnull(dir);
+	while (readdir(dir) != NULL)
+		n++;
+	closedir(dir);
+	return n;
+}
+
+static void
+make_segment(uint64_t number)
+{
+	const struct segment_id id = { .number = number };
+	uint8_t header[SEGMENT_HEADER_LEN];
+	char path[400];
+	FILE *f;
+
+	segment_header_encode(header, &id);
+	snprintf(path, sizeof(path), "%s/segments/%llu", spool_test_dir, (unsigned long long)number);
+	f = fopen(path, "w");
+	ck_assert_ptr_nonnull(f);
+	ck_assert_uint_eq(fwrite(header, 1, sizeof(header), f), sizeof(header));
+	ck_assert_int_eq(fclose(f), 0);
+}
+
+/* A site has more segments than a process may have files: those that nobody reads are closed, the
+ * ones that somebody reads never. */
+START_TEST(few_segments_stay_open)
+{
+	struct segment_file *read, *f;
+	struct spool *sp;
+	uint8_t octet;
+	unsigned before;
+
+	sp = spool_test_open(SPOOL_ADMIN);
+	for (uint64_t i = 1; i <= 700; i++)
+		make_segment(i);
+	before = open_files();
+	ck_assert_int_eq(segment_get(sp, 1, true, &read), SPOOL_OK);
+	for (unsigned round = 0; round < 2; round++)
+		for (uint64_t i = 1; i <= 700; i++) {
+			ck_assert_int_eq(segment_get(sp, i, true, &f), SPOOL_OK);
+			ck_assert_uint_eq(f->id.number, i);
+			ck_assert(i != 1 || f == read);
+			segment_put(sp, &f);
+		}
+	ck_assert_uint_eq(open_files(), before + 512);
+	ck_assert_int_eq(pread(read->fd, &octet, 1, 0), 1);
+	/* The latest is there still, the oldest is not. */
+	ck_assert_int_eq(segment_get(sp, 700, false, &f), SPOOL_OK);
+	segment_put(sp, &f);
+	ck_assert_int_eq(segment_get(sp, 2, false, &f), SPOOL_WOULD_BLOCK);
+	segment_put(sp, &read);
+	spool_close(&sp);
+	ck_assert_uint_le(open_files(), before);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -196,6 +262,7 @@ main(void)
 	tcase_add_loop_test(tc, versions_that_are_not_ours, 0, COUNT(versions));
 	tcase_add_loop_test(tc, an_older_one_is_brought_up_to_date, 0, 2);
 	tcase_add_test(tc, no_folder_is_no_spool);
+	tcase_add_test(tc, few_segments_stay_open);
 	suite_add_tcase(suite, tc);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_NORMAL);
