@@ -1,6 +1,6 @@
 /*
- * quiet_log - a log that says nothing, for a fuzzer that damages so much that the real one would fill
- * the disk.  It stands in place of base/log.c.
+ * quiet_log - a log that says nothing, for a fuzzer that damages so much that the real one would
+ * fill the disk.  It stands in place of base/log.c.
  */
 #ifndef TESTS_FUZZ_QUIET_LOG_H
 #define TESTS_FUZZ_QUIET_LOG_H
