@@ -146,9 +146,8 @@ cmd_mail_extract(struct admin *a, char **operands, size_t n)
 			    extract_unread(x));
 		if (extract_without_header(x))
 			code = admin_fail(EX_DATAERR,
-			    "%s: its header is damaged; a mail may contain what looks like another "
-			    "one "
-			    "here",
+			    "%s: its header is damaged, and its first message too; a mail may "
+			    "contain what looks like another one here",
 			    operands[0]);
 	}
 	extract_close(&x);

@@ -20,11 +20,12 @@ static int
 show_json(const struct reindex_result *r)
 {
 	static const char *const keys[] = { "accounts_kept", "mailboxes", "recovered", "segments",
-		"unreadable", "messages", "entries", "nobodys", "unread_blocks", NULL };
+		"headers_mended", "unreadable", "messages", "entries", "nobodys", "unread_blocks",
+		NULL };
 	struct output *o = output_new(OUTPUT_SINGLE, true, keys);
 
 	output_row(o, (const struct cell[]){ cell_bool(r->accounts), cell_count(r->mailboxes),
-			  cell_count(r->recovered), cell_count(r->segments),
+			  cell_count(r->recovered), cell_count(r->segments), cell_count(r->headers),
 			  cell_count(r->unreadable), cell_count(r->messages),
 			  cell_count(r->entries), cell_count(r->removed), cell_count(r->unread) });
 	return admin_show(&o);
@@ -38,6 +39,11 @@ say_result(const struct admin *a, const struct reindex_result *r)
 	if (!r->accounts)
 		admin_say(a, "the old index could not be asked for accounts: aliases, limits and "
 			     "domains without mail are lost");
+	if (r->headers > 0)
+		admin_say(a,
+		    "segments whose header was damaged and is mended by what their records say: "
+		    "%" PRIu64,
+		    r->headers);
 	if (r->recovered > 0)
 		admin_say(a,
 		    "mailboxes that came back out of the mail, disabled until pop-admin user "
@@ -83,8 +89,8 @@ cmd_reindex(struct admin *a, char **operands, size_t n)
 		say_result(a, &r);
 	if (code == EX_OK && r.unreadable > 0)
 		code = admin_fail(EX_DATAERR,
-		    "segments whose header is damaged, of which nothing was taken: %" PRIu64
-		    " (pop-admin mail extract reads them)",
+		    "segments whose header is damaged and not to be known from their records, of "
+		    "which nothing was taken: %" PRIu64 " (pop-admin mail extract reads them)",
 		    r.unreadable);
 	return code;
 }

@@ -11,11 +11,13 @@
  */
 #include "check_internal.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "account_internal.h"
 #include "base/clock.h"
@@ -24,6 +26,7 @@
 #include "maildrop_internal.h"
 #include "record.h"
 #include "recover.h"
+#include "segment.h"
 #include "spool_internal.h"
 
 /* How long a round of upkeep is waited for. */
@@ -334,6 +337,23 @@ read_meta(struct check *k, const char *key, uint64_t *value_r)
 	return st;
 }
 
+/* Of a file that the index does not know, so that nothing but its first record is known of it. */
+static void
+look_at_header(struct check *k, uint64_t number)
+{
+	uint8_t buf[SEGMENT_HEADER_LEN];
+	char name[SEGMENT_NAME_MAX];
+	struct segment_id id;
+	int fd;
+
+	fd = openat(k->sp->segments_fd, segment_name(name, number), O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	if (pread(fd, buf, sizeof(buf), 0) == (ssize_t)sizeof(buf))
+		check_header(k, fd, number, k->nrefs, buf, &id);
+	close(fd);
+}
+
 /* Files of numbers that were given after our state of the index are none of our business. */
 static enum spool_status
 check_meta(struct check *k)
@@ -369,6 +389,7 @@ check_meta(struct check *k)
 			    "segments/%" PRIu64
 			    " is not in the index: what is in it is in no mailbox",
 			    k->files.list[i].number);
+			look_at_header(k, k->files.list[i].number);
 		}
 	}
 	for (size_t i = 0; i < k->nsegments; i++)

@@ -12,6 +12,7 @@
 
 #include "files.h"
 #include "index.h"
+#include "record.h"
 #include "spool/check.h"
 
 #define CHECK_WHAT_MAX 300
@@ -77,6 +78,12 @@ void check_note(struct check *, uint64_t mailbox, uint64_t message, const char *
 void check_mend(struct check *, const char *sql, const char *types, ...);
 /* The row in holders by what holds the message now, of `n` entries that did. */
 void check_mend_holders(struct check *, uint64_t message, const struct check_ref *list, size_t n);
+
+/* The header of a segment, of which `buf` is the beginning: as it stands there, or where that is
+ * none as its records prove it, of which refs has some from `at` on.  That is a finding, and where
+ * it is to be repaired it is written.  SPOOL_DAMAGED when nothing proves it. */
+enum spool_status check_header(struct check *, int fd, uint64_t number, size_t at,
+    const uint8_t buf[SEGMENT_HEADER_LEN], struct segment_id *id_r);
 
 /* Reads the records, and what follows from that; with no transaction open. */
 enum spool_status check_records(struct check *);

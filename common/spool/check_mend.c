@@ -2,11 +2,13 @@
  * check_mend - what check changes, each thing in a short transaction of its own, so that deliveries
  * wait for none of it.
  */
+#include <inttypes.h>
 #include <stdarg.h>
 #include <string.h>
 
 #include "account_internal.h"
 #include "check_internal.h"
+#include "damaged.h"
 #include "spool_internal.h"
 
 static const char sql_holds[] = "SELECT 1 FROM entry WHERE mailbox = ?1 AND message = ?2";
@@ -71,4 +73,35 @@ check_mend_holders(struct check *k, uint64_t message, const struct check_ref *li
 		st = holders > 1 ? account_run(c, sql_some, "uu", message, holders)
 		                 : account_run(c, sql_none, "u", message);
 	end(k, &c, st);
+}
+
+enum spool_status
+check_header(struct check *k, int fd, uint64_t number, size_t at,
+    const uint8_t buf[SEGMENT_HEADER_LEN], struct segment_id *id_r)
+{
+	enum spool_status st = segment_header_decode(buf, id_r);
+	struct segment_proof proof = { .found = false };
+
+	if (st == SPOOL_VERSION || (st == SPOOL_OK && id_r->number == number))
+		return st;
+	segment_proof_ask(&proof, fd, number, 1);
+	for (; at < k->nrefs && message_segment(k->refs[at].message) == number; at++)
+		segment_proof_ask(&proof, fd, number, message_block(k->refs[at].message));
+	if (!segment_proof_holds(&proof))
+		return SPOOL_DAMAGED;
+	*id_r = proof.id;
+	if (k->options->repair) {
+		st = segment_header_mend(k->sp, id_r);
+		k->mended = st == SPOOL_OK;
+		if (st != SPOOL_OK && k->failed == SPOOL_OK)
+			k->failed = st;
+		/* What lies beyond its mark could not be recovered without it. */
+		k->recover = true;
+	}
+	check_say(k, 0, 0,
+	    "the header of segment %" PRIu64
+	    " is damaged, and its records say what it was: logins to mailboxes with mail in it "
+	    "are refused until it is put back or mended",
+	    number);
+	return SPOOL_OK;
 }

@@ -17,12 +17,12 @@
 #include "apart.h"
 #include "base/mem.h"
 #include "check_internal.h"
+#include "damaged.h"
 #include "disk.h"
 #include "recover.h"
 #include "segment.h"
 #include "spool_internal.h"
 
-#define DAMAGED_DIR "damaged"
 /* Octets between two times that progress is told. */
 #define PROGRESS_STEP (UINT64_C(4) << 20)
 
@@ -46,6 +46,7 @@ struct reader {
 	struct segment_id id;
 	const char *why; /* it cannot be read; NULL: it can */
 	int damaged_fd;  /* owned: SPOOL/damaged/, made when the first is copied; -1 */
+	size_t at;       /* in check.refs */
 	uint64_t done, told, all;
 };
 
@@ -75,7 +76,7 @@ open_segment(struct reader *in, uint64_t number)
 		in->why = errno == ENOENT ? "whose file is gone" : "whose file cannot be opened";
 	else if (pread(in->fd, buf, sizeof(buf), 0) != (ssize_t)sizeof(buf))
 		in->why = "whose file cannot be read";
-	else if (segment_header_decode(buf, &in->id) != SPOOL_OK || in->id.number != number)
+	else if (check_header(in->k, in->fd, number, in->at, buf, &in->id) != SPOOL_OK)
 		in->why = "whose header is damaged";
 }
 
@@ -96,15 +97,8 @@ tell_progress(struct reader *in, uint64_t blocks)
 static int
 open_damaged(struct reader *in)
 {
-	struct spool *sp = in->k->sp;
-
-	if (in->damaged_fd >= 0)
-		return in->damaged_fd;
-	if (disk_mkdir(sp->disk, sp->dir_fd, DAMAGED_DIR) != 0)
-		return -1;
-	in->damaged_fd = openat(sp->dir_fd, DAMAGED_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (in->damaged_fd >= 0 && disk_sync(sp->disk, sp->dir_fd) != 0)
-		return -1;
+	if (in->damaged_fd < 0)
+		in->damaged_fd = damaged_folder(in->k->sp);
 	return in->damaged_fd;
 }
 
@@ -143,7 +137,7 @@ copy_aside(struct reader *in, const struct subject *s)
 	spool_uid_format(uid, s->message);
 	dir = open_damaged(in);
 	if (dir < 0)
-		return spool_failed("copy_failed", DAMAGED_DIR, errno);
+		return spool_failed("copy_failed", in->k->sp->dir, errno);
 	fd = disk_open(disk, dir, uid, true);
 	if (fd < 0)
 		return errno == EEXIST ? SPOOL_OK : spool_failed("copy_failed", uid, errno);
@@ -359,6 +353,7 @@ check_records(struct check *k)
 
 		for (all = n = 0; i + all < k->nrefs && list[all].message == list[0].message; all++)
 			n += list[all].kind != CHECK_GARBAGE;
+		in.at = i;
 		if (n > 0)
 			st = check_subject(&in, list, n);
 	}

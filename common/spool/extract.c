@@ -10,19 +10,17 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "damaged.h"
 #include "record.h"
 #include "recover.h"
 
-/* Where a record has its segment's random octets and number (record.c). */
-#define RECORD_RANDOM_AT 16
-#define RECORD_NUMBER_AT 32
 /* Return-Path and Delivered-To of every recipient. */
 #define PREFIX_MAX (64u * 1024 * 1024)
 
 struct extract {
 	int fd; /* owned */
 	struct segment_id id;
-	bool has_header;
+	bool has_id; /* out of its header, or of its first record */
 	uint64_t block, end;
 	uint64_t unread;
 	struct record_envelope envelope; /* of the last message */
@@ -33,6 +31,7 @@ enum spool_status
 extract_open(const char *path, struct extract **x_r, struct strbuf *err)
 {
 	struct extract *x = mem_array(1, sizeof(*x));
+	struct segment_proof first = { .found = false };
 	uint8_t buf[SEGMENT_HEADER_LEN];
 	struct stat file;
 
@@ -51,8 +50,13 @@ extract_open(const char *path, struct extract **x_r, struct strbuf *err)
 		extract_close(&x);
 		return SPOOL_DAMAGED;
 	}
-	x->has_header = pread(x->fd, buf, sizeof(buf), 0) == (ssize_t)sizeof(buf) &&
-	                segment_header_decode(buf, &x->id) == SPOOL_OK;
+	x->has_id = pread(x->fd, buf, sizeof(buf), 0) == (ssize_t)sizeof(buf) &&
+	            segment_header_decode(buf, &x->id) == SPOOL_OK;
+	if (!x->has_id) {
+		segment_proof_ask(&first, x->fd, 0, 1);
+		x->id = first.id;
+		x->has_id = segment_proof_holds(&first);
+	}
 	x->block = 1;
 	x->end = ((uint64_t)file.st_size + RECORD_BLOCK - 1) / RECORD_BLOCK;
 	*x_r = x;
@@ -76,7 +80,7 @@ extract_close(struct extract **xp)
 bool
 extract_without_header(const struct extract *x)
 {
-	return !x->has_header;
+	return !x->has_id;
 }
 
 uint64_t
@@ -92,12 +96,9 @@ take_id(struct extract *x)
 	uint8_t buf[RECORD_FIXED_LEN];
 
 	x->id = (struct segment_id){ 0 };
-	if (pread(x->fd, buf, sizeof(buf), (off_t)(x->block * RECORD_BLOCK)) !=
+	if (pread(x->fd, buf, sizeof(buf), (off_t)(x->block * RECORD_BLOCK)) ==
 	    (ssize_t)sizeof(buf))
-		return;
-	memcpy(x->id.random, buf + RECORD_RANDOM_AT, SEGMENT_RANDOM_LEN);
-	for (size_t i = 0; i < 8; i++)
-		x->id.number |= (uint64_t)buf[RECORD_NUMBER_AT + i] << 8 * i;
+		record_fixed_says(buf, x->block, &x->id);
 }
 
 static bool
@@ -142,7 +143,7 @@ extract_next(struct extract *x, struct extract_message *m)
 
 	record_envelope_release(&x->envelope);
 	while (x->block < x->end) {
-		if (!x->has_header)
+		if (!x->has_id)
 			take_id(x);
 		st = recover_read(x->fd, &x->id, x->block, &r, &x->envelope);
 		if (st == SPOOL_OK) {

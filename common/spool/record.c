@@ -159,6 +159,19 @@ record_fixed_decode(const uint8_t buf[RECORD_FIXED_LEN], const struct segment_id
 	return true;
 }
 
+bool
+record_fixed_says(const uint8_t buf[RECORD_FIXED_LEN], uint64_t block, struct segment_id *id_r)
+{
+	struct segment_id id = { .number = get(buf + 32, 8) };
+	struct record r;
+
+	memcpy(id.random, buf + 16, SEGMENT_RANDOM_LEN);
+	if (!record_fixed_decode(buf, &id, block, &r))
+		return false;
+	*id_r = id;
+	return true;
+}
+
 size_t
 record_header_base(const char *reverse_path)
 {

@@ -77,6 +77,11 @@ uint64_t record_blocks(const struct record *);
 bool record_fixed_decode(const uint8_t buf[RECORD_FIXED_LEN], const struct segment_id *,
     uint64_t block, struct record *r_r);
 
+/* The segment that the fixed part says it is of, where all else in it is right for this block: for
+ * a segment whose own header is lost. */
+bool record_fixed_says(const uint8_t buf[RECORD_FIXED_LEN], uint64_t block,
+    struct segment_id *id_r);
+
 /* The day of expiry that stands for "never". */
 #define RECORD_NEVER UINT32_MAX
 #define RECORD_FOREIGN_UID_MAX 70

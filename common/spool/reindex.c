@@ -3,8 +3,8 @@
  *
  * Invariants:
  *  1. Roles recovery and open are held exclusively: no process has the spool open, none opens it.
- *  2. A record is believed as recovery believes it, and a segment without its header not at all: its
- *     random octets would have to come from what it holds, and anybody can send that.
+ *  2. A record is believed as recovery believes it, and a segment without its header only where a
+ *     record that no mail can hold says what that was (damaged.h).
  *  3. index/rebuild.db is there until the new index has the name; while it is, nobody opens the index.
  *  4. Nothing is deleted but the halves of an earlier attempt: the old index stays under another name,
  *     and a segment of which nothing was believed, though it is not empty, is moved to damaged/.
@@ -19,6 +19,7 @@
 #include "account_internal.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "damaged.h"
 #include "entry.h"
 #include "files.h"
 #include "health.h"
@@ -28,7 +29,6 @@
 #include "reindex_internal.h"
 #include "segment.h"
 
-#define DAMAGED_DIR "damaged"
 #define PROGRESS_STEP (UINT64_C(4) << 20)
 
 static const char sql_segment[] = "INSERT INTO main.segment VALUES (?1, 1, ?2, ?3)";
@@ -104,10 +104,8 @@ move_away(struct reindex *x, uint64_t number)
 	const struct disk_ops *disk = x->spool.disk;
 	char name[SEGMENT_NAME_MAX];
 	enum spool_status st = SPOOL_OK;
-	int dir = -1;
+	int dir = damaged_folder(&x->spool);
 
-	if (disk_mkdir(disk, x->spool.dir_fd, DAMAGED_DIR) == 0)
-		dir = openat(x->spool.dir_fd, DAMAGED_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	segment_name(name, number);
 	if (dir < 0 || disk->renameat2(x->spool.segments_fd, name, dir, name, 0) != 0 ||
 	    disk_sync(disk, dir) != 0 || disk_sync(disk, x->spool.segments_fd) != 0)
@@ -117,38 +115,70 @@ move_away(struct reindex *x, uint64_t number)
 	return st;
 }
 
+/* Its header is none, or one that this version does not know; *proved_r when it is again. */
+static enum spool_status
+mend_header(
+    struct reindex *x, int fd, uint64_t number, bool newer, struct segment_id *id_r, bool *proved_r)
+{
+	struct segment_proof proof = { .found = false };
+	enum spool_status st = SPOOL_OK;
+
+	if (!newer) {
+		segment_proof_ask(&proof, fd, number, 1);
+		reindex_ask_old(x, fd, number, &proof);
+	}
+	*proved_r = segment_proof_holds(&proof);
+	if (*proved_r) {
+		*id_r = proof.id;
+		st = segment_header_mend(&x->spool, id_r);
+		x->result->headers += st == SPOOL_OK;
+	} else {
+		log_event(LOG_LEVEL_ERROR, "segment_not_believed", log_num("segment", number),
+		    log_text("error", "its header is not one, and no record says what it was"),
+		    log_text("advice", "pop-admin mail extract reads what is in it"));
+		x->result->unreadable++;
+	}
+	return st;
+}
+
+/* *good_r when the segment has its header, by now. */
+static enum spool_status
+read_header(struct reindex *x, int fd, uint64_t number, struct segment_id *id_r, bool *good_r)
+{
+	uint8_t buf[SEGMENT_HEADER_LEN];
+	enum spool_status st = SPOOL_DAMAGED;
+
+	if (pread(fd, buf, sizeof(buf), 0) == (ssize_t)sizeof(buf))
+		st = segment_header_decode(buf, id_r);
+	*good_r = st == SPOOL_OK && id_r->number == number;
+	return *good_r ? st : mend_header(x, fd, number, st == SPOOL_VERSION, id_r, good_r);
+}
+
 static enum spool_status
 scan_segment(struct reindex *x, const struct files_entry *file)
 {
 	struct scan s = { .x = x };
-	uint8_t buf[SEGMENT_HEADER_LEN];
 	char name[SEGMENT_NAME_MAX];
 	enum spool_status st;
+	bool good;
 
 	s.end = (file->size + RECORD_BLOCK - 1) / RECORD_BLOCK;
 	s.fd = openat(x->spool.segments_fd, segment_name(name, file->number), O_RDONLY | O_CLOEXEC);
 	if (s.fd < 0)
 		return spool_failed("segment_open_failed", name, errno);
-	if (pread(s.fd, buf, sizeof(buf), 0) != (ssize_t)sizeof(buf) ||
-	    segment_header_decode(buf, &s.id) != SPOOL_OK || s.id.number != file->number) {
-		log_event(LOG_LEVEL_ERROR, "segment_not_believed", log_num("segment", file->number),
-		    log_text("error", "its header is not one"),
-		    log_text("advice", "pop-admin mail extract reads what is in it"));
-		x->result->unreadable++;
-		close(s.fd);
-		return SPOOL_OK;
-	}
-	st = scan_records(&s);
+	st = read_header(x, s.fd, file->number, &s.id, &good);
+	if (st == SPOOL_OK && good)
+		st = scan_records(&s);
 	close(s.fd);
+	if (st != SPOOL_OK || !good)
+		return st;
 	x->result->segments++;
 	x->result->messages += s.live;
 	x->result->removed += s.nobodys;
 	x->result->unread += s.unread;
-	if (st == SPOOL_OK && s.live == 0 && s.unread > 0)
+	if (s.live == 0 && s.unread > 0)
 		return move_away(x, file->number);
-	if (st == SPOOL_OK)
-		st = account_run(x->c, sql_segment, "uuu", file->number, s.end, s.live);
-	return st;
+	return account_run(x->c, sql_segment, "uuu", file->number, s.end, s.live);
 }
 
 static enum spool_status

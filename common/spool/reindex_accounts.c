@@ -43,6 +43,11 @@ static const char take_beside[] =
     "INSERT INTO main.removal SELECT * FROM old.removal WHERE mailbox IN (SELECT id FROM"
     " main.mailbox)";
 
+/* Where records begin, whoever has them. */
+static const char sql_records[] =
+    "SELECT message FROM old.entry WHERE message > ?1 AND message < ?2"
+    " UNION ALL SELECT message FROM old.garbage WHERE message > ?1 AND message < ?2";
+
 static const char sql_last[] = "SELECT seq FROM main.sqlite_sequence WHERE name = 'mailbox'";
 static const char sql_known[] = "SELECT recovered FROM main.mailbox WHERE id = ?1";
 static const char sql_nowhere[] = "INSERT OR IGNORE INTO main.domain (name, folded)"
@@ -165,6 +170,22 @@ reindex_need_mailboxes(struct reindex *x, const struct record_envelope *e)
 			st = account_run(x->c, sql_see, "ut", to->mailbox, to->address);
 	}
 	return st;
+}
+
+void
+reindex_ask_old(struct reindex *x, int fd, uint64_t number, struct segment_proof *proof)
+{
+	sqlite3_stmt *stmt;
+
+	/* A statement of its own: one that fails is no failure here. */
+	if (!x->old ||
+	    sqlite3_prepare_v2(index_db(x->c), sql_records, -1, &stmt, NULL) != SQLITE_OK)
+		return;
+	sqlite3_bind_int64(stmt, 1, (sqlite3_int64)message_id(number, 0));
+	sqlite3_bind_int64(stmt, 2, (sqlite3_int64)message_id(number + 1, 0));
+	while (sqlite3_step(stmt) == SQLITE_ROW)
+		segment_proof_ask(proof, fd, number, message_block(account_u64(stmt, 0)));
+	sqlite3_finalize(stmt);
 }
 
 /* Under the name that is wanted, or one that tells what it was where somebody else has it by now. */

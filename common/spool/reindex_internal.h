@@ -6,6 +6,7 @@
 #ifndef SPOOL_REINDEX_INTERNAL_H
 #define SPOOL_REINDEX_INTERNAL_H
 
+#include "damaged.h"
 #include "index.h"
 #include "record.h"
 #include "spool/reindex.h"
@@ -26,6 +27,9 @@ enum spool_status reindex_take_accounts(struct reindex *);
 /* Makes the mailboxes that a record is for and that nobody knows, under a name that is
  * nobody's, and remembers their addresses. */
 enum spool_status reindex_need_mailboxes(struct reindex *, const struct record_envelope *);
+/* Asks the records of a segment that the old index knows, where it can be asked, what its header
+ * was. */
+void reindex_ask_old(struct reindex *, int fd, uint64_t number, struct segment_proof *);
 /* At the end: gives these mailboxes their addresses; takes what the old index said beside the
  * records; and sees that no mailbox's id is given again. */
 enum spool_status reindex_finish_accounts(struct reindex *);

@@ -6,7 +6,7 @@
  *  1. A number is never given twice: it is above every one that the index knows, and a file
  *     that has it already (its row was lost with the power) makes us take the next.
  *  2. Header and name of a segment are on disk before its first record is written.
- *  3. Only who holds its lock writes to a segment, and appends to one that it made.
+ *  3. Only who holds its lock writes records to a segment, and appends to one that it made.
  */
 #include "segment.h"
 

@@ -1,9 +1,10 @@
 /*
  * extract - messages out of one segment file, whatever became of its spool.
  *
- * A record is given where all its checksums hold.  Where the file's own header is damaged each
- * record vouches for itself, so that a mail may bring forth another one that was put within it:
- * what comes out goes to somebody who looks at it, never into a mailbox.
+ * A record is given where all its checksums hold.  Where the file's own header is damaged its
+ * first record says what that was; and where that is gone too each record vouches for itself, so
+ * that a mail may bring forth another one that was put within it: what comes out goes to somebody
+ * who looks at it, never into a mailbox.
  *
  * Thread: one at a time; every function blocks.
  */
@@ -37,7 +38,7 @@ void extract_close(struct extract **);
 
 /* The next message; SPOOL_NO_MESSAGE when there is none any more. */
 enum spool_status extract_next(struct extract *, struct extract_message *m_r);
-/* Its header is damaged. */
+/* Its header is damaged, and nothing says what it was. */
 bool extract_without_header(const struct extract *);
 /* Blocks so far that are neither empty nor of a whole message. */
 uint64_t extract_unread(const struct extract *);

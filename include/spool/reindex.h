@@ -29,7 +29,8 @@ struct reindex_result {
 	uint64_t mailboxes;             /* that there are now */
 	uint64_t recovered;             /* of these, made out of the records */
 	uint64_t segments;              /* that were read */
-	uint64_t unreadable;            /* files without a header: not believed */
+	uint64_t headers;               /* of these, whose header was damaged and is mended */
+	uint64_t unreadable;            /* whose header is damaged for good: not believed */
 	uint64_t messages, entries;     /* in the index */
 	uint64_t removed;               /* messages of removed mailboxes alone */
 	uint64_t unread;                /* blocks neither empty nor of a whole record */

@@ -187,6 +187,93 @@ START_TEST(missing_segment)
 }
 END_TEST
 
+static void
+destroy_header(uint64_t message)
+{
+	int fd = open(segment_path(message), O_WRONLY);
+
+	ck_assert_int_eq(pwrite(fd, "destroyed", 9, 10), 9);
+	close(fd);
+}
+
+/* The records say what a destroyed header was: nothing is set apart, in none of these. */
+START_TEST(segment_without_a_header)
+{
+	const char *found;
+
+	destroy_header(ids[3]);
+	if (_i == 1)
+		flip(ids[2], 60);
+	found = check(false);
+	FINDS(found, "wrong", "-", 0, "the header of segment ");
+	ck_assert_uint_eq(r.wrong, _i == 1 ? 2 : 1);
+	{
+		struct spool *admin = sp;
+		struct maildrop *md;
+
+		open_as(SPOOL_POP3D);
+		ck_assert_int_eq(spool_wait_ready(sp), SPOOL_OK);
+		health_note_segment(sp, message_segment(ids[3]), "test");
+		ck_assert_int_eq(maildrop_lock(sp, 2, "test", &md), SPOOL_OK);
+		ck_assert_int_eq(maildrop_load(md), SPOOL_IO);
+		maildrop_close(&md);
+		struct spool *daemon = sp;
+		sp = admin;
+		check(true);
+		ck_assert_uint_eq(r.mended, r.wrong);
+		sp = daemon;
+		ck_assert_uint_eq(shown(2), 2);
+		spool_close(&sp);
+		sp = admin;
+	}
+	spool_close(&sp);
+	open_as(SPOOL_ADMIN);
+	ck_assert_int_eq(test_read_back(sp, ids[3], 2), 3);
+	check(false);
+	ck_assert_uint_eq(r.wrong, 0);
+	ck_assert_uint_eq(r.set_apart, _i == 1 ? 1 : 0);
+	run("test -s damaged/*.header");
+}
+END_TEST
+
+/* Another segment's file says nothing of this one; all in it is set apart, and comes back with it. */
+START_TEST(another_segments_file)
+{
+	char command[900];
+
+	snprintf(command, sizeof(command), "cp '%s' keep && cp segments/%" PRIu64 " segments/%" PRIu64,
+	    segment_path(ids[3]), message_segment(ids[0]), message_segment(ids[3]));
+	run(command);
+	check(true);
+	ck_assert_uint_eq(r.mended, 3);
+	ck_assert_uint_eq(r.set_apart, 3);
+	run("! test -e damaged/*.header");
+	snprintf(command, sizeof(command), "cp keep '%s'", segment_path(ids[3]));
+	run(command);
+	check(true);
+	ck_assert_uint_eq(r.mended, 3);
+	assert_right();
+}
+END_TEST
+
+/* One that the index forgot too comes in by its first record. */
+START_TEST(forgotten_without_a_header)
+{
+	char sql[300];
+
+	snprintf(sql, sizeof(sql),
+	    "DELETE FROM entry WHERE message = %" PRIu64 "; DELETE FROM segment WHERE number = %" PRIu64,
+	    ids[0], message_segment(ids[0]));
+	test_sql(sp, sql);
+	destroy_header(ids[0]);
+	FINDS(check(false), "wrong", "-", 0, "the header of segment ");
+	check(true);
+	check(true);
+	assert_right();
+	ck_assert_int_eq(test_read_back(sp, ids[0], 1), 0);
+}
+END_TEST
+
 /* What is left of a file that was cut stays readable, and its mailbox is shown again. */
 START_TEST(short_segment)
 {
@@ -387,6 +474,9 @@ main(void)
 	tcase_add_test(tc, damaged_while_kept);
 	tcase_add_test(tc, goes_with_its_mailbox);
 	tcase_add_test(tc, missing_segment);
+	tcase_add_loop_test(tc, segment_without_a_header, 0, 2);
+	tcase_add_test(tc, another_segments_file);
+	tcase_add_test(tc, forgotten_without_a_header);
 	tcase_add_test(tc, short_segment);
 	tcase_add_loop_test(tc, each_drift, 0, (int)(sizeof(drifts) / sizeof(*drifts)));
 	tcase_add_test(tc, mail_comes_and_goes_meanwhile);
