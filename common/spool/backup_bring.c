@@ -6,6 +6,9 @@
  * it, as mail does that came from another host; and it keeps its time of receipt, so it stands in
  * listings where it stood.
  *
+ * What is set apart has no claim to its UID: the whole one takes its place, and it ends when that is
+ * there.  Who is interrupted between the two ends it the next time.
+ *
  * The maildrop's lock is held meanwhile.  Whoever gives mail a UID that is not its id holds it; so
  * what was found free is free until the rows are there.
  */
@@ -21,8 +24,10 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "lock.h"
+#include "janitor.h"
 #include "maildrop_internal.h"
 #include "recover.h"
+#include "remove.h"
 #include "segment.h"
 #include "spool/import.h"
 #include "spool/delivery.h"
@@ -33,7 +38,9 @@
 #define BATCH_OCTETS (UINT64_C(4) << 20)
 #define COPY_SIZE (64u * 1024)
 
-static const char sql_there[] = "SELECT message, uid FROM entry WHERE mailbox = ?1";
+static const char sql_there[] = "SELECT message, uid FROM entry WHERE mailbox = ?1 AND state <> 2";
+
+static const char sql_apart[] = "SELECT message, uid FROM entry WHERE mailbox = ?1 AND state = 2";
 
 static const char sql_backed_up[] = "SELECT message, uid FROM entry WHERE mailbox = ?1"
 				    " AND state = 0 ORDER BY received_ms, message";
@@ -114,6 +121,40 @@ is_there(const struct items *there, const struct item *item)
 {
 	return there->n > 0 &&
 	       bsearch(item, there->list, there->n, sizeof(*item), compare_items) != NULL;
+}
+
+static enum spool_status
+remove_replaced(struct bring *g, const struct items *there, const struct items *apart)
+{
+	struct index_conn *c;
+	enum spool_status st = index_write_begin(g->sp, INDEX_MAIN, "restore", &c);
+
+	for (size_t i = 0; st == SPOOL_OK && i < apart->n; i++)
+		if (is_there(there, &apart->list[i]))
+			st = remove_apart(c, g->now.id, &apart->list[i].message, 1, REMOVE_ADMIN);
+	return account_end(g->sp, &c, st);
+}
+
+/* Ends what is set apart under a UID that whole mail has by now. */
+static enum spool_status
+end_replaced(struct bring *g)
+{
+	struct items there = { 0 }, apart = { 0 };
+	struct index_conn *c;
+	enum spool_status st = index_read_begin(g->sp, INDEX_MAIN, &c);
+
+	if (st == SPOOL_OK)
+		st = read_items(c, sql_apart, g->now.id, &apart);
+	index_read_end(g->sp, &c);
+	if (st == SPOOL_OK && apart.n > 0)
+		st = read_there(g, &there);
+	if (st == SPOOL_OK && apart.n > 0) {
+		st = remove_replaced(g, &there, &apart);
+		janitor_wake(g->sp);
+	}
+	free(there.list);
+	free(apart.list);
+	return st;
 }
 
 /* Keeps those that are named, in the order of their names. */
@@ -405,6 +446,8 @@ backup_bring(struct spool *sp, const char *dir, const struct address *address,
 		st = choose(&g, uids, n);
 	if (st == SPOOL_OK)
 		st = bring_all(&g);
+	if (st == SPOOL_OK)
+		st = end_replaced(&g);
 	if (st != SPOOL_OK && err->len == 0)
 		strbuf_addf(err, "%s: %s", address->text, spool_status_text(st));
 	lock_maildrop_release(&sp->locks, &lock);

@@ -183,6 +183,35 @@ START_TEST(what_is_there_is_refused)
 }
 END_TEST
 
+/* A whole message takes the place of the damaged one that has its UID. */
+START_TEST(instead_of_what_is_set_apart)
+{
+	const struct check_options repair = { .repair = true, .each = note_finding };
+	struct check_result checked;
+	char path[400];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/segments/%" PRIu64, spool_test_dir, message_segment(ids[2]));
+	fd = open(path, O_RDWR);
+	ck_assert_int_eq(pwrite(fd, "~", 1, 200000), 1);
+	close(fd);
+	ck_assert_int_eq(check_spool(sp, &repair, &checked), SPOOL_OK);
+	ck_assert_uint_eq(checked.set_apart, 1);
+	if (_i == 0)
+		bring("user1@example.test", &ids[2], 1, SPOOL_OK, "");
+	else
+		bring("user1@example.test", NULL, 0, SPOOL_OK, "");
+	ck_assert_uint_eq(result.messages, 1);
+	ck_assert_uint_eq(test_copies(sp, 1, 2), 1);
+	ck_assert_int_eq(test_number(sp, "SELECT count(*) FROM entry WHERE state = 2"), 0);
+	ck_assert_int_eq(test_number(sp, "SELECT count(*) FROM removal WHERE cause = 2"), 1);
+	ck_assert_int_eq(number_of("state", ids[2]), 0);
+	test_invariants(sp);
+	ck_assert_int_eq(check_spool(sp, &repair, &checked), SPOOL_OK);
+	ck_assert_uint_eq(checked.wrong + checked.set_apart, 0);
+}
+END_TEST
+
 START_TEST(all_that_it_has_not)
 {
 	for (unsigned i = 0; i < 3; i++)
@@ -269,6 +298,7 @@ main(void)
 	tcase_add_test(tc, it_is_what_it_was);
 	tcase_add_test(tc, its_age_begins_anew);
 	tcase_add_test(tc, what_is_there_is_refused);
+	tcase_add_loop_test(tc, instead_of_what_is_set_apart, 0, 2);
 	tcase_add_test(tc, all_that_it_has_not);
 	tcase_add_test(tc, who_and_which);
 	tcase_add_test(tc, quota_holds);
