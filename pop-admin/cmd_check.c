@@ -105,26 +105,47 @@ cmd_check(struct admin *a, char **operands, size_t n)
 	return admin_fail(EX_DATAERR, "things that are wrong: %" PRIu64, r.wrong - r.mended);
 }
 
+/* That are named, of what is set apart. */
+#define NAMED_MAX 100
+
+static void
+add_apart(void *arg, const char *address, const char *uid)
+{
+	output_row(arg, (const struct cell[]){ cell_text(address), cell_text(uid) });
+}
+
 int
 cmd_status(struct admin *a, char **operands, size_t n)
 {
-	static const char *const keys[] = { "domains", "mailboxes", "messages", "used", "oldest",
+	/* In text what is set apart stands behind the rest, where there is any. */
+	const char *const keys[] = { "domains", "mailboxes", "messages", "used", "oldest",
 		"set_apart", "live", "kept", "dead", "given_back", "free", "reserve",
-		"open_elsewhere", "backup_running", NULL };
+		"open_elsewhere", "backup_running", a->json ? "damaged" : NULL, NULL };
+	static const char *const apart_keys[] = { "address", "uid", NULL };
+	struct output *o, *apart = output_new(OUTPUT_LISTING, a->json, apart_keys);
 	struct survey s;
-	struct output *o;
 	int code = admin_result(survey_spool(a->spool, &s), "status");
 
 	(void)operands;
 	(void)n;
-	if (code != EX_OK)
+	if (code == EX_OK && s.set_apart > 0)
+		code =
+		    admin_result(survey_set_apart(a->spool, NAMED_MAX, add_apart, apart), "status");
+	if (code != EX_OK) {
+		output_discard(&apart);
 		return code;
+	}
 	o = output_new(OUTPUT_SINGLE, a->json, keys);
-	output_row(o,
-	    (const struct cell[]){ cell_count(s.domains), cell_count(s.mailboxes),
-		cell_count(s.messages), cell_size(s.used), cell_oldest(s.oldest_ms / 1000),
-		cell_count(s.set_apart), cell_size(s.space.live), cell_size(s.space.kept),
-		cell_size(s.space.dead), cell_size(s.space.given_back), cell_size(s.free),
-		cell_size(s.reserve), cell_bool(s.open_elsewhere), cell_bool(s.backup_running) });
-	return admin_show(&o);
+	output_row(
+	    o, (const struct cell[]){ cell_count(s.domains), cell_count(s.mailboxes),
+		   cell_count(s.messages), cell_size(s.used), cell_oldest(s.oldest_ms / 1000),
+		   cell_count(s.set_apart), cell_size(s.space.live), cell_size(s.space.kept),
+		   cell_size(s.space.dead), cell_size(s.space.given_back), cell_size(s.free),
+		   cell_size(s.reserve), cell_bool(s.open_elsewhere), cell_bool(s.backup_running),
+		   cell_rows(apart) });
+	code = admin_show(&o);
+	if (code == EX_OK && !a->json && s.set_apart > 0)
+		return admin_show(&apart);
+	output_discard(&apart);
+	return code;
 }

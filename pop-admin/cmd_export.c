@@ -53,6 +53,11 @@ add_row(void *arg, const struct maildrop_entry *e)
 	struct export *x = arg;
 	struct row *r;
 
+	if (e->set_apart) {
+		x->damaged++;
+		admin_result(SPOOL_DAMAGED, e->uid);
+		return 0;
+	}
 	if (mem_grow(&x->rows, &x->cap, x->n + 1, sizeof(*x->rows)) != 0)
 		return -1;
 	r = &x->rows[x->n];

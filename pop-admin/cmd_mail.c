@@ -62,7 +62,8 @@ add_row(void *arg, const struct maildrop_entry *e)
 	const char *from = e->from[0] != '\0' ? e->from : NULL;
 	const struct cell cells[] = { cell_text(e->uid), cell_size(e->octets),
 		cell_time(e->received_ms / 1000), cell_time(e->retrieved_s),
-		cell_time(e->expires_s), cell_text(from), cell_text(e->delivered_to) };
+		cell_time(e->expires_s), cell_text(from), cell_text(e->delivered_to),
+		cell_bool(e->set_apart) };
 
 	output_row(arg, cells);
 	return 0;
@@ -72,7 +73,7 @@ int
 cmd_mail_list(struct admin *a, char **operands, size_t n)
 {
 	static const char *const keys[] = { "uid", "size", "received", "retrieved", "expires",
-		"from", "delivered_to", NULL };
+		"from", "delivered_to", "set_apart", NULL };
 	struct output *o;
 	uint64_t mailbox;
 	enum spool_status st;
@@ -141,10 +142,32 @@ cmd_mail_show(struct admin *a, char **operands, size_t n)
 	st = maildrop_find(md, operands[1], &i);
 	if (st == SPOOL_OK)
 		st = maildrop_open_message(md, i, true, &m);
-	code = st == SPOOL_OK ? show_message(m, operands[1]) : admin_result(st, operands[1]);
+	if (st == SPOOL_OK)
+		code = show_message(m, operands[1]);
+	else if (st == SPOOL_NO_MESSAGE && maildrop_mark_apart(md, operands[1]) == SPOOL_OK)
+		code = admin_fail(EX_DATAERR,
+		    "%s: is set apart, damaged: what was left of it is in damaged/ of the spool",
+		    operands[1]);
+	else
+		code = admin_result(st, operands[1]);
 	maildrop_close_message(&m);
 	maildrop_close(&md);
 	return code;
+}
+
+/* One that POP3 shows, or one that is set apart. */
+static int
+mark(struct maildrop *md, const char *uid)
+{
+	enum spool_status st;
+	size_t i;
+
+	st = maildrop_find(md, uid, &i);
+	if (st == SPOOL_OK)
+		maildrop_mark(md, i);
+	else if (st == SPOOL_NO_MESSAGE)
+		st = maildrop_mark_apart(md, uid);
+	return admin_result(st, uid);
 }
 
 int
@@ -152,7 +175,6 @@ cmd_mail_remove(struct admin *a, char **operands, size_t n)
 {
 	struct maildrop *md;
 	uint64_t mailbox;
-	size_t removed;
 	int code = admin_mailbox(a, operands[0], &mailbox);
 
 	/* Nobody is asked about what cannot be done anyway. */
@@ -163,18 +185,12 @@ cmd_mail_remove(struct admin *a, char **operands, size_t n)
 	code = open_maildrop(a, operands[0], true, &md);
 	if (code != EX_OK)
 		return code;
-	for (size_t k = 1; code == EX_OK && k < n; k++) {
-		size_t i;
-
-		code = admin_result(maildrop_find(md, operands[k], &i), operands[k]);
-		if (code == EX_OK)
-			maildrop_mark(md, i);
-	}
-	removed = maildrop_count(md) - maildrop_live_count(md);
+	for (size_t k = 1; code == EX_OK && k < n; k++)
+		code = mark(md, operands[k]);
 	if (code == EX_OK)
 		code = admin_result(maildrop_update(md), operands[0]);
-	maildrop_close(&md);
 	if (code == EX_OK)
-		admin_say(a, "%zu removed", removed);
+		admin_say(a, "%zu removed", maildrop_removed(md));
+	maildrop_close(&md);
 	return code;
 }

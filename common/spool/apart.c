@@ -3,8 +3,11 @@
  */
 #include "apart.h"
 
+#include <string.h>
+
 #include "account_internal.h"
 #include "base/log.h"
+#include "base/mem.h"
 #include "health.h"
 #include "maildrop_internal.h"
 #include "record.h"
@@ -12,6 +15,9 @@
 
 static const char sql_entry[] = "SELECT state, octets, blocks, removed_s IS NOT NULL FROM entry"
 				" WHERE mailbox = ?1 AND message = ?2";
+
+static const char sql_apart[] =
+    "SELECT message, octets, uid FROM entry WHERE mailbox = ?1 AND state = 2";
 
 static const char sql_state[] = "UPDATE entry SET state = ?3 WHERE mailbox = ?1 AND message = ?2";
 
@@ -111,4 +117,44 @@ maildrop_set_apart(struct maildrop *md, size_t i)
 	    log_text("advice", "it is damaged and is not shown from the next login on: look at the "
 			       "disk, run pop-admin check, and bring it back from a backup"));
 	return SPOOL_OK;
+}
+
+/* In memory alone. */
+static enum spool_status
+mark(struct maildrop *md, uint64_t message, uint64_t octets)
+{
+	for (size_t i = 0; i < md->napart; i++)
+		if (md->apart[i] == message)
+			return SPOOL_OK;
+	if (mem_grow(&md->apart, &md->apart_cap, md->napart + 1, sizeof(*md->apart)) != 0)
+		return SPOOL_NO_MEMORY;
+	md->apart[md->napart++] = message;
+	md->apart_octets += octets;
+	return SPOOL_OK;
+}
+
+enum spool_status
+maildrop_mark_apart(struct maildrop *md, const char *uid)
+{
+	char found[MAILDROP_UID_MAX + 1];
+	struct index_conn *c;
+	enum spool_status st;
+	sqlite3_stmt *stmt;
+	uint64_t message = 0, octets = 0;
+	bool row, same = false;
+
+	st = index_read_begin(md->spool, INDEX_MAIN, &c);
+	if (st != SPOOL_OK)
+		return st;
+	stmt = account_query(c, sql_apart, "u", md->mailbox);
+	while (!same && (st = index_step(c, stmt, &row)) == SPOOL_OK && row) {
+		message = account_u64(stmt, 0);
+		octets = account_u64(stmt, 1);
+		maildrop_write_uid(found, message, (const char *)sqlite3_column_text(stmt, 2));
+		same = strcmp(found, uid) == 0;
+	}
+	index_read_end(md->spool, &c);
+	if (st != SPOOL_OK)
+		return st;
+	return same ? mark(md, message, octets) : SPOOL_NO_MESSAGE;
 }

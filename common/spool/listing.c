@@ -11,8 +11,8 @@
 
 static const char sql_list[] =
     "SELECT message, received_ms, octets, uid, expires_day, reverse_path, recipient, retrieved_s,"
-    " retrieved_expires_day FROM entry"
-    " WHERE mailbox = ?1 AND state = 0 ORDER BY received_ms, message";
+    " retrieved_expires_day, state FROM entry"
+    " WHERE mailbox = ?1 AND state IN (0, 2) ORDER BY received_ms, message";
 
 /* The beginning of the earlier of the two days. */
 static uint64_t
@@ -37,6 +37,10 @@ read_entry(sqlite3_stmt *stmt, struct maildrop_entry *e)
 	e->from = (const char *)sqlite3_column_text(stmt, 5);
 	e->delivered_to = (const char *)sqlite3_column_text(stmt, 6);
 	e->retrieved_s = account_u64(stmt, 7);
+	e->set_apart = sqlite3_column_int(stmt, 9) == 2;
+	/* It does not age. */
+	if (e->set_apart)
+		e->expires_s = NUM_UNLIMITED;
 	return e->from != NULL && e->delivered_to != NULL ? SPOOL_OK : SPOOL_NO_MEMORY;
 }
 

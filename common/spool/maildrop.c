@@ -88,6 +88,7 @@ maildrop_close(struct maildrop **mdp)
 		return;
 	lock_maildrop_release(&md->spool->locks, &md->lock);
 	strbuf_release(&md->texts);
+	free(md->apart);
 	free(md->foreign);
 	free(md->items);
 	mem_free(mdp);
@@ -397,7 +398,7 @@ maildrop_spare_retrieved(struct maildrop *md)
 bool
 maildrop_has_leaving(const struct maildrop *md)
 {
-	return md->marked + md->at_quit > 0;
+	return md->marked + md->at_quit + md->napart > 0;
 }
 
 bool

@@ -56,6 +56,10 @@ struct maildrop {
 	bool spares;                    /* none of these goes */
 	size_t fresh;                   /* RETRIEVED, and neither KNOWN nor AT_QUIT */
 	size_t removed;                 /* by the last update */
+
+	uint64_t *apart;                /* owned: messages that are set apart and are to go */
+	size_t napart, apart_cap;
+	uint64_t apart_octets;
 };
 
 /* maildrop_open_message() of a message that counts `octets` in this mailbox. */

@@ -31,6 +31,7 @@ struct removal {
 	uint64_t now_s;
 	uint64_t number;          /* of removals of the mailbox before these */
 	uint64_t octets, entries; /* taken out of the mailbox */
+	uint64_t apart;           /* ended that were in none of its sums */
 	int64_t kept_blocks;      /* more, or fewer, than before */
 	uint64_t segment;
 	uint64_t dead; /* messages of this segment */
@@ -38,7 +39,7 @@ struct removal {
 
 struct found {
 	uint64_t octets, blocks;
-	bool live, kept; /* neither: it is set apart */
+	bool live, kept, apart;
 };
 
 const char *
@@ -125,6 +126,7 @@ find(struct removal *r, uint64_t message, struct found *f, bool *row_r)
 	f->blocks = (uint64_t)sqlite3_column_int64(stmt, 1);
 	f->live = sqlite3_column_int(stmt, 2) == 0;
 	f->kept = sqlite3_column_int(stmt, 2) == 1;
+	f->apart = sqlite3_column_int(stmt, 2) == 2;
 	sqlite3_reset(stmt);
 	return st;
 }
@@ -132,7 +134,7 @@ find(struct removal *r, uint64_t message, struct found *f, bool *row_r)
 static enum spool_status
 remember(struct removal *r, uint64_t message)
 {
-	uint64_t number = r->number + r->entries;
+	uint64_t number = r->number + r->entries + r->apart;
 	sqlite3_stmt *stmt;
 
 	stmt = index_stmt(r->c,
@@ -204,13 +206,14 @@ write_sums(struct removal *r)
 	enum spool_status st = flush_segment(r);
 	sqlite3_stmt *stmt;
 
-	if (st == SPOOL_OK && r->entries > 0) {
+	if (st == SPOOL_OK && r->entries + r->apart > 0) {
 		stmt = index_stmt(r->c,
 		    "UPDATE mailbox SET used = used - ?2, messages = messages - ?3,"
-		    " removals = removals + ?3 WHERE id = ?1");
+		    " removals = removals + ?4 WHERE id = ?1");
 		sqlite3_bind_int64(stmt, 1, (sqlite3_int64)r->mailbox);
 		sqlite3_bind_int64(stmt, 2, (sqlite3_int64)r->octets);
 		sqlite3_bind_int64(stmt, 3, (sqlite3_int64)r->entries);
+		sqlite3_bind_int64(stmt, 4, (sqlite3_int64)(r->entries + r->apart));
 		st = index_run(r->c, stmt);
 	}
 	if (st == SPOOL_OK && r->kept_blocks != 0) {
@@ -235,8 +238,19 @@ read_number(struct removal *r)
 	return st;
 }
 
-/* Live mail is taken out, kept mail ended; REMOVE_ALL ends what is set apart, too. */
-enum which { REMOVE_LIVE, REMOVE_KEPT, REMOVE_ALL };
+/* Was set apart, and goes for good: a damaged message is not kept. */
+static enum spool_status
+end_apart(struct removal *r, uint64_t message, const struct found *f)
+{
+	enum spool_status st = r->history ? remember(r, message) : SPOOL_OK;
+
+	r->apart++;
+	return st == SPOOL_OK ? end_entry(r, message, f) : st;
+}
+
+/* Live mail is taken out, kept mail ended, and so is what is set apart; REMOVE_ALL is all of these,
+ * without a history. */
+enum which { REMOVE_LIVE, REMOVE_KEPT, REMOVE_APART, REMOVE_ALL };
 
 static enum spool_status
 remove_each(struct removal *r, const uint64_t *messages, size_t n, enum which which)
@@ -247,12 +261,15 @@ remove_each(struct removal *r, const uint64_t *messages, size_t n, enum which wh
 
 	for (size_t i = 0; st == SPOOL_OK && i < n; i++) {
 		/* Earlier ones would be written over by those that follow. */
-		r->history = which == REMOVE_LIVE && n - i <= REMOVE_HISTORY;
+		r->history =
+		    (which == REMOVE_LIVE || which == REMOVE_APART) && n - i <= REMOVE_HISTORY;
 		st = find(r, messages[i], &f, &there);
 		if (st != SPOOL_OK || !there)
 			continue;
-		if (f.live && which != REMOVE_KEPT)
+		if (f.live && (which == REMOVE_LIVE || which == REMOVE_ALL))
 			st = take_out(r, messages[i], &f);
+		else if (f.apart && which == REMOVE_APART)
+			st = end_apart(r, messages[i], &f);
 		else if (which == REMOVE_ALL || (f.kept && which == REMOVE_KEPT))
 			st = end_entry(r, messages[i], &f);
 	}
@@ -281,6 +298,18 @@ remove_kept(struct index_conn *c, uint64_t mailbox, const uint64_t *messages, si
 	struct removal r = { .c = c, .mailbox = mailbox };
 
 	return remove_each(&r, messages, n, REMOVE_KEPT);
+}
+
+enum spool_status
+remove_apart(struct index_conn *c, uint64_t mailbox, const uint64_t *messages, size_t n,
+    enum remove_cause cause)
+{
+	struct removal r = { .c = c, .mailbox = mailbox, .cause = cause };
+	enum spool_status st;
+
+	r.now_s = clock_wall_ms() / 1000;
+	st = read_number(&r);
+	return st == SPOOL_OK ? remove_each(&r, messages, n, REMOVE_APART) : st;
 }
 
 enum spool_status

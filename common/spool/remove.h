@@ -38,6 +38,11 @@ enum spool_status remove_entries(struct spool *, struct index_conn *, uint64_t m
 enum spool_status remove_kept(struct index_conn *, uint64_t mailbox, const uint64_t *messages,
     size_t n);
 
+/* Ends entries that are set apart, and remembers them as removed; others are passed over.  They
+ * left the sums when they were set apart. */
+enum spool_status remove_apart(struct index_conn *, uint64_t mailbox, const uint64_t *messages,
+    size_t n, enum remove_cause);
+
 /* Ends all entries of a mailbox, in it and kept, and forgets its history. */
 enum spool_status remove_all_entries(struct index_conn *, uint64_t mailbox);
 

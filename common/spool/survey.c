@@ -12,6 +12,7 @@
 #include "disk.h"
 #include "files.h"
 #include "lock.h"
+#include "maildrop_internal.h"
 #include "record.h"
 #include "spool_internal.h"
 
@@ -36,6 +37,11 @@ static const char sql_shared[] =
     " (SELECT max(blocks) AS blocks, sum(state = 0) AS alive, sum(state = 1) AS kept,"
     " sum(state = 2) AS apart FROM entry"
     " WHERE message IN (SELECT message FROM holders) GROUP BY message)";
+
+static const char sql_apart[] =
+    "SELECT m.local, d.name, e.message, e.uid FROM entry e JOIN mailbox m ON m.id = e.mailbox"
+    " JOIN domain d ON d.id = m.domain WHERE e.state = 2"
+    " ORDER BY e.mailbox, e.message LIMIT ?1";
 
 static enum spool_status
 read_mailboxes(struct index_conn *c, struct survey *s, uint64_t *indexed_r)
@@ -137,6 +143,32 @@ survey_spool(struct spool *sp, struct survey *s)
 	s->open_elsewhere = elsewhere > 0;
 	s->backup_running = backup > 0;
 	return SPOOL_OK;
+}
+
+enum spool_status
+survey_set_apart(struct spool *sp, size_t max,
+    void (*each)(void *arg, const char *address, const char *uid), void *arg)
+{
+	char address[ACCOUNT_ADDRESS_MAX], uid[MAILDROP_UID_MAX + 1];
+	struct index_conn *c;
+	enum spool_status st;
+	sqlite3_stmt *stmt;
+	bool row;
+
+	st = index_read_begin(sp, INDEX_MAIN, &c);
+	if (st != SPOOL_OK)
+		return st;
+	stmt = account_query(c, sql_apart, "u", (uint64_t)max);
+	while ((st = index_step(c, stmt, &row)) == SPOOL_OK && row) {
+		st = account_text_address(stmt, 0, 1, address);
+		if (st != SPOOL_OK)
+			break;
+		maildrop_write_uid(
+		    uid, account_u64(stmt, 2), (const char *)sqlite3_column_text(stmt, 3));
+		each(arg, address, uid);
+	}
+	index_read_end(sp, &c);
+	return st;
 }
 
 enum spool_status

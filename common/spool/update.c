@@ -42,6 +42,7 @@ struct update {
 	struct index_conn *c;
 	uint64_t now_s;
 	struct leaving marked, at_quit;
+	struct leaving apart; /* messages are the maildrop's */
 };
 
 static enum spool_status
@@ -123,8 +124,11 @@ update(struct update *u)
 		st = remove_leaving(u, &u->marked);
 	if (st == SPOOL_OK)
 		st = remove_leaving(u, &u->at_quit);
+	if (st == SPOOL_OK && u->apart.n > 0)
+		st = remove_apart(u->c, md->mailbox, u->apart.messages, u->apart.n, u->apart.cause);
 	if (st == SPOOL_OK)
-		return index_write_commit(md->spool, &u->c, u->marked.n + u->at_quit.n > 0);
+		return index_write_commit(
+		    md->spool, &u->c, u->marked.n + u->at_quit.n + u->apart.n > 0);
 	index_write_abandon(md->spool, &u->c);
 	return st;
 }
@@ -154,6 +158,7 @@ maildrop_update(struct maildrop *md)
 		.now_s = clock_wall_ms() / 1000,
 		.marked.cause = md->spool->role == SPOOL_ADMIN ? REMOVE_ADMIN : REMOVE_POP3,
 		.at_quit.cause = REMOVE_EXPIRE,
+		.apart = { REMOVE_ADMIN, md->apart, md->napart, md->apart_octets },
 	};
 	enum spool_status st = SPOOL_NO_MEMORY;
 
@@ -163,19 +168,20 @@ maildrop_update(struct maildrop *md)
 	u.marked.messages = mem_array(md->marked, sizeof(*u.marked.messages));
 	u.at_quit.messages = mem_array(md->at_quit, sizeof(*u.at_quit.messages));
 	if (u.marked.messages != NULL && u.at_quit.messages != NULL) {
-		ballast_prepare(md->spool, md->marked + md->at_quit);
+		ballast_prepare(md->spool, md->marked + md->at_quit + md->napart);
 		do {
 			u.marked.n = u.at_quit.n = 0;
 			u.marked.octets = u.at_quit.octets = 0;
 			st = update(&u);
 		} while (ballast_helps(md->spool, st));
 	}
-	if (u.marked.n + u.at_quit.n > 0)
+	if (u.marked.n + u.at_quit.n + u.apart.n > 0)
 		janitor_wake(md->spool);
 	if (st == SPOOL_OK) {
-		md->removed = u.marked.n + u.at_quit.n;
+		md->removed = u.marked.n + u.at_quit.n + u.apart.n;
 		log_removed(md, &u.marked);
 		log_removed(md, &u.at_quit);
+		log_removed(md, &u.apart);
 	} else if (maildrop_has_unnoted(md)) {
 		log_not_noted(md, st);
 	}

@@ -136,12 +136,18 @@ struct maildrop_entry {
 	uint64_t expires_s;             /* Unix time, by either age; NUM_UNLIMITED: never */
 	const char *from;               /* reverse-path; valid during the call */
 	const char *delivered_to;
+	bool set_apart;                 /* damaged: POP3 does not show it, no quota counts it */
 };
 
-/* In the order of the messages' numbers; none when there is no such mailbox. */
+/* In the order of the messages' numbers, and among them what is set apart; none when there is no
+ * such mailbox. */
 enum spool_status maildrop_list(struct spool *, uint64_t mailbox,
     int (*each)(void *arg, const struct maildrop_entry *), void *arg);
 /* The index of the message with this UID in a loaded maildrop; SPOOL_NO_MESSAGE. */
 enum spool_status maildrop_find(const struct maildrop *, const char *uid, size_t *i_r);
+/* Of a message with this UID that is set apart, and so not in the list: marks it, for
+ * maildrop_update() to end.  Blocks.  SPOOL_NO_MESSAGE when there is none; SPOOL_IO,
+ * SPOOL_NO_MEMORY. */
+enum spool_status maildrop_mark_apart(struct maildrop *, const char *uid);
 
 #endif

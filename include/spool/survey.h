@@ -41,6 +41,11 @@ struct survey {
 /* SPOOL_OK, SPOOL_IO, SPOOL_NO_MEMORY, SPOOL_DAMAGED. */
 enum spool_status survey_spool(struct spool *, struct survey *survey_r);
 
+/* Names mail that is set apart, as much as `max`: its mailbox's address, its UID.  Texts are valid
+ * during the call.  As survey_spool(). */
+enum spool_status survey_set_apart(struct spool *, size_t max,
+    void (*each)(void *arg, const char *address, const char *uid), void *arg);
+
 /* Tries on an unnamed file whether the file system gives blocks back from within one. */
 enum spool_status survey_holes(struct spool *, bool *possible_r);
 

@@ -6,6 +6,7 @@ import argparse
 import concurrent.futures
 import contextlib
 import glob
+import json
 import mailbox
 import os
 import poplib
@@ -115,6 +116,10 @@ def put_off(site):
         same(code, 451)
 
 
+def listed(site, address):
+    return json.loads(site.admin("--json", "mail", "list", address))
+
+
 # --- one record --------------------------------------------------------------------------------
 
 def record(build):
@@ -144,6 +149,21 @@ def record(build):
         assert os.path.exists(os.path.join(site.spool, "damaged", bad))
         out = site.admin("check")
         assert "set apart, damaged and not shown: 2" in out, out
+        # It is named where an administrator looks, and goes when he says so.
+        same([(m["uid"], m["set_apart"]) for m in listed(site, JOE)], [(u, u == bad) for u in joe])
+        damaged = json.loads(site.admin("--json", "status"))["damaged"]
+        same(damaged, [{"address": JOE, "uid": bad}, {"address": ANN, "uid": bad}])
+        assert bad in site.admin("status")
+        site.admin("mail", "show", ANN, bad, want=65)
+        used = json.loads(site.admin("--json", "user", "show", JOE))["used"]
+        same(used, sum(m["size"] for m in listed(site, JOE) if not m["set_apart"]))
+        site.admin("export", JOE, os.path.join(site.folder, "out") + "/", want=65)
+        same(site.admin("mail", "remove", JOE, bad, "--yes"), "1 removed\n")
+        same([m["uid"] for m in listed(site, JOE)], uids(site, JOE))
+        same(json.loads(site.admin("--json", "user", "show", JOE))["used"], used)
+        assert bad in site.admin("mail", "history", JOE).splitlines()[1]
+        out = site.admin("check")
+        assert "set apart, damaged and not shown: 1" in out, out
         # New mail comes in as ever.
         deliver(site, [ANN], 5)
         same(len(uids(site, ANN)), 1)

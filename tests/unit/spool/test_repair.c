@@ -140,6 +140,48 @@ START_TEST(goes_with_its_mailbox)
 }
 END_TEST
 
+/* An administrator ends what is set apart: it is no live mail's removal, and it is remembered. */
+START_TEST(removed_by_an_administrator)
+{
+	const struct spool_policy policy = { .keep_deleted_s = _i == 0 ? 0 : 3600,
+		.keep_deleted_max = UINT64_C(1) << 40 };
+	char uid[SPOOL_UID_LEN + 1], other[SPOOL_UID_LEN + 1];
+	struct maildrop *md;
+
+	spool_set_policy(sp, &policy);
+	flip(ids[3], 3000);
+	check(true);
+	spool_uid_format(uid, ids[3]);
+	spool_uid_format(other, ids[2]);
+	for (uint64_t i = 1; i <= 2; i++) {
+		ck_assert_int_eq(maildrop_lock(sp, i, "test", &md), SPOOL_OK);
+		ck_assert_int_eq(maildrop_load(md), SPOOL_OK);
+		/* Only what is set apart is marked so. */
+		ck_assert_int_eq(maildrop_mark_apart(md, other), SPOOL_NO_MESSAGE);
+		ck_assert_int_eq(maildrop_mark_apart(md, "another"), SPOOL_NO_MESSAGE);
+		ck_assert(!maildrop_has_leaving(md));
+		ck_assert_int_eq(maildrop_mark_apart(md, uid), SPOOL_OK);
+		ck_assert_int_eq(maildrop_mark_apart(md, uid), SPOOL_OK);
+		if (i == 2)
+			maildrop_mark(md, 0);
+		ck_assert_int_eq(maildrop_update(md), SPOOL_OK);
+		ck_assert_uint_eq(maildrop_removed(md), i);
+		maildrop_close(&md);
+		test_invariants(sp);
+	}
+	ck_assert_uint_eq(shown(1), 2);
+	ck_assert_uint_eq(shown(2), 0);
+	ck_assert_int_eq(test_number(sp, "SELECT count(*) FROM removal WHERE cause = 2"), 3);
+	ck_assert_int_eq(test_number(sp, "SELECT removals FROM mailbox WHERE id = 1"), 1);
+	ck_assert_int_eq(test_number(sp, "SELECT count(DISTINCT number) FROM removal WHERE mailbox = 2"), 2);
+	ck_assert_int_eq(test_number(sp, "SELECT used FROM mailbox WHERE id = 2"), 0);
+	/* A damaged message is not kept, a whole one is. */
+	ck_assert_int_eq(test_number(sp, "SELECT count(*) FROM entry WHERE state <> 0"), _i);
+	ck_assert_int_eq(spool_upkeep(sp), SPOOL_OK);
+	assert_right();
+}
+END_TEST
+
 START_TEST(missing_segment)
 {
 	char command[900];
@@ -473,6 +515,7 @@ main(void)
 	tcase_add_loop_test(tc, damaged_record, 0, 6);
 	tcase_add_test(tc, damaged_while_kept);
 	tcase_add_test(tc, goes_with_its_mailbox);
+	tcase_add_loop_test(tc, removed_by_an_administrator, 0, 2);
 	tcase_add_test(tc, missing_segment);
 	tcase_add_loop_test(tc, segment_without_a_header, 0, 2);
 	tcase_add_test(tc, another_segments_file);
