@@ -19,16 +19,42 @@ note_progress(void *arg, uint64_t done, uint64_t all)
 static int
 show_json(const struct reindex_result *r)
 {
-	static const char *const keys[] = { "accounts_kept", "mailboxes", "recovered", "segments",
-		"headers_mended", "unreadable", "messages", "entries", "nobodys", "unread_blocks",
-		NULL };
+	static const char *const keys[] = { "accounts_kept", "aliases_kept", "backups_known",
+		"mailboxes_not_asked", "mailboxes", "recovered", "segments", "headers_mended",
+		"unreadable", "messages", "entries", "nobodys", "unread_blocks", NULL };
 	struct output *o = output_new(OUTPUT_SINGLE, true, keys);
 
-	output_row(o, (const struct cell[]){ cell_bool(r->accounts), cell_count(r->mailboxes),
-			  cell_count(r->recovered), cell_count(r->segments), cell_count(r->headers),
-			  cell_count(r->unreadable), cell_count(r->messages),
-			  cell_count(r->entries), cell_count(r->removed), cell_count(r->unread) });
+	output_row(
+	    o, (const struct cell[]){ cell_bool(r->accounts), cell_bool(r->aliases),
+		   cell_bool(r->identity),
+		   cell_count(r->unasked < r->mailboxes ? r->unasked : r->mailboxes),
+		   cell_count(r->mailboxes), cell_count(r->recovered), cell_count(r->segments),
+		   cell_count(r->headers), cell_count(r->unreadable), cell_count(r->messages),
+		   cell_count(r->entries), cell_count(r->removed), cell_count(r->unread) });
 	return admin_show(&o);
+}
+
+/* What only the old index knew. */
+static void
+say_lost(const struct admin *a, const struct reindex_result *r)
+{
+	if (!r->accounts)
+		admin_say(a,
+		    "the old index could not be asked for anything.  Lost with it: aliases, "
+		    "quotas, and domains and mailboxes without mail; ages, so that no mail goes by "
+		    "one until pop-admin user expire ADDRESS AGE --now; what was fetched already; "
+		    "UIDs that mail restore --new-uid gave; the history of removals");
+	else if (!r->aliases)
+		admin_say(a, "the old index could not be asked for aliases: they are lost");
+	if (r->accounts && r->unasked > 0)
+		admin_say(a,
+		    "mailboxes of whose mail the old index could not be asked what was fetched "
+		    "already and when it was to go, so that it goes by its mailbox's age of now or "
+		    "later: %" PRIu64,
+		    r->unasked < r->mailboxes ? r->unasked : r->mailboxes);
+	if (!r->identity)
+		admin_say(a, "earlier backups no longer know this spool for theirs: the next one "
+			     "needs a folder of its own");
 }
 
 static void
@@ -36,9 +62,7 @@ say_result(const struct admin *a, const struct reindex_result *r)
 {
 	admin_say(a, "%" PRIu64 " messages in %" PRIu64 " mailboxes, out of %" PRIu64 " segments",
 	    r->messages, r->mailboxes, r->segments);
-	if (!r->accounts)
-		admin_say(a, "the old index could not be asked for accounts: aliases, limits and "
-			     "domains without mail are lost");
+	say_lost(a, r);
 	if (r->headers > 0)
 		admin_say(a,
 		    "segments whose header was damaged and is mended by what their records say: "

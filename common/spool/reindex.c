@@ -207,10 +207,11 @@ scan_all(struct reindex *x, void (*progress)(void *arg, uint64_t done, uint64_t 
 /* --- the new index ---------------------------------------------------------- */
 
 static enum spool_status
-fill(struct reindex *x, void (*progress)(void *arg, uint64_t done, uint64_t all), void *arg)
+fill(struct reindex *x, void (*progress)(void *arg, uint64_t done, uint64_t all), void *arg,
+    struct strbuf *err)
 {
 	char sql[64];
-	enum spool_status st = reindex_take_accounts(x);
+	enum spool_status st = reindex_take_accounts(x, err);
 
 	if (st == SPOOL_OK)
 		st = scan_all(x, progress, arg);
@@ -273,7 +274,7 @@ rebuild(struct reindex *x, void (*progress)(void *arg, uint64_t done, uint64_t a
 	if (st != SPOOL_OK)
 		return st;
 	x->c = x->store->writer;
-	st = fill(x, progress, arg);
+	st = fill(x, progress, arg, err);
 	if (st == SPOOL_OK)
 		st = index_rebuild_end(&x->store);
 	index_close(&x->store);

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "account_internal.h"
+#include "age.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "index_internal.h"
@@ -20,28 +21,54 @@
 /* No mail reaches it (RFC 2606 2). */
 #define NOWHERE "recovered.invalid"
 
-/* Each statement in one transaction with the others; `old` may be of any version. */
+#define NOT_BEFORE AGE_DAY_SQL("(received_ms + 999) / 1000", "m.expire_s")
+
+/* Groups of statements, each all or none.  What the first version of the index had not stands where %s
+ * is: a column, or what it began with. */
 static const char take_accounts[] =
     "INSERT INTO main.domain (id, name, folded, quota, expire_s)"
     " SELECT id, name, folded, quota, expire_s FROM old.domain;"
     "INSERT INTO main.mailbox (id, domain, local, folded, enabled, quota, expire_s,"
     " expire_retrieved_s, warned, created_s, last_login_s, last_delivery_s, removals)"
     " SELECT id, domain, local, folded, enabled, quota, expire_s, expire_retrieved_s, warned,"
-    " created_s, last_login_s, last_delivery_s, removals FROM old.mailbox;"
-    "INSERT INTO main.alias SELECT id, domain, local, folded FROM old.alias;"
-    "INSERT INTO main.alias_target SELECT alias, mailbox, next FROM old.alias_target;"
+    " created_s, last_login_s, last_delivery_s, %s FROM old.mailbox;"
     "DELETE FROM main.sqlite_sequence;"
-    "INSERT INTO main.sqlite_sequence SELECT name, seq FROM old.sqlite_sequence;"
-    "UPDATE main.meta SET value = (SELECT value FROM old.meta WHERE key = 'newest_segment')"
-    " WHERE key = 'newest_segment'";
+    "INSERT INTO main.sqlite_sequence SELECT name, seq FROM old.sqlite_sequence";
+
+static const char take_aliases[] =
+    "INSERT INTO main.alias SELECT id, domain, local, folded FROM old.alias;"
+    "INSERT INTO main.alias_target SELECT alias, mailbox, next FROM old.alias_target";
+
+/* Which spool this is, for its backups. */
+static const char take_meta[] = "INSERT OR REPLACE INTO main.meta SELECT key, value FROM old.meta"
+				" WHERE key IN ('newest_segment', 'spool_id')";
+
+/* Ages that were lengthened moved the days of what lay there (limits.c), so no message of a mailbox
+ * goes before the age that it has now, whatever its record says; and never where that is never, as in
+ * a mailbox that was made here. */
+static const char sql_not_before[] =
+    "UPDATE main.entry SET expires_day = " NOT_BEFORE " FROM main.mailbox AS m"
+    " WHERE m.id = entry.mailbox AND expires_day IS NOT NULL"
+    " AND (m.expire_s IS NULL OR expires_day < " NOT_BEFORE ")";
 
 /* What an administrator or a session said of a message after it was delivered. */
 static const char take_beside[] =
     "UPDATE main.entry SET uid = o.uid, expires_day = o.expires_day, retrieved_s = o.retrieved_s,"
     " keep_retrieved_s = o.keep_retrieved_s, retrieved_expires_day = o.retrieved_expires_day"
-    " FROM old.entry AS o WHERE o.mailbox = entry.mailbox AND o.message = entry.message;"
+    " FROM old.entry AS o WHERE entry.mailbox = ?1 AND o.mailbox = ?1"
+    " AND o.message = entry.message";
+static const char take_beside_first[] =
+    "UPDATE main.entry SET uid = o.uid, expires_day = o.expires_day, retrieved_s = o.retrieved_s"
+    " FROM old.entry AS o WHERE entry.mailbox = ?1 AND o.mailbox = ?1"
+    " AND o.message = entry.message";
+static const char take_removals[] =
     "INSERT INTO main.removal SELECT * FROM old.removal WHERE mailbox IN (SELECT id FROM"
     " main.mailbox)";
+/* After the mailboxes that were made here have their names. */
+static const char take_recovered[] =
+    "UPDATE main.mailbox SET recovered = o.recovered FROM old.mailbox AS o WHERE o.id = mailbox.id";
+
+static const char sql_next[] = "SELECT min(id) FROM main.mailbox WHERE id > ?1";
 
 /* Where records begin, whoever has them. */
 static const char sql_records[] =
@@ -110,8 +137,43 @@ one_number(struct reindex *x, const char *sql, uint64_t *n_r)
 	return account_number(x->c, index_stmt(x->c, sql), n_r);
 }
 
+static enum spool_status
+take_old(struct reindex *x)
+{
+	char sql[sizeof(take_accounts) + 16];
+
+	snprintf(sql, sizeof(sql), take_accounts, x->old_version < 2 ? "0" : "removals");
+	x->result->accounts = try_all(x, sql);
+	if (!x->result->accounts)
+		return SPOOL_OK;
+	x->result->aliases = try_all(x, take_aliases);
+	x->result->identity = try_all(x, take_meta);
+	return one_number(x, sql_last, &x->last_known);
+}
+
+/* Which version made the old index; 0 where it does not say. */
+static enum spool_status
+read_version(struct reindex *x, struct strbuf *err)
+{
+	sqlite3_stmt *stmt;
+
+	if (sqlite3_prepare_v2(index_db(x->c), "PRAGMA old.user_version", -1, &stmt, NULL) !=
+	    SQLITE_OK)
+		return SPOOL_OK;
+	if (sqlite3_step(stmt) == SQLITE_ROW)
+		x->old_version = sqlite3_column_int(stmt, 0);
+	sqlite3_finalize(stmt);
+	if (x->old_version <= index_version(INDEX_MAIN))
+		return SPOOL_OK;
+	strbuf_addf(err,
+	    "%s/index/index.db: made by a newer Restante (schema %d, this one knows %d): install "
+	    "that, or move the file away",
+	    x->spool.dir, x->old_version, index_version(INDEX_MAIN));
+	return SPOOL_VERSION;
+}
+
 enum spool_status
-reindex_take_accounts(struct reindex *x)
+reindex_take_accounts(struct reindex *x, struct strbuf *err)
 {
 	sqlite3 *db = index_db(x->c);
 	enum spool_status st;
@@ -122,12 +184,16 @@ reindex_take_accounts(struct reindex *x)
 		"CREATE TEMP TABLE seen (id INTEGER PRIMARY KEY, address TEXT NOT NULL)", NULL,
 		NULL, NULL) != SQLITE_OK)
 		return index_failed(x->c, "temp table", sqlite3_errcode(db));
+	if (x->old) {
+		st = read_version(x, err);
+		if (st != SPOOL_OK)
+			return st;
+	}
 	/* Not IMMEDIATE, which would want to write to what is attached. */
 	st = index_run(x->c, index_stmt(x->c, "BEGIN"));
 	if (st != SPOOL_OK || !x->old)
 		return st;
-	x->result->accounts = try_all(x, take_accounts);
-	return x->result->accounts ? one_number(x, sql_last, &x->last_known) : SPOOL_OK;
+	return take_old(x);
 }
 
 static enum spool_status
@@ -246,6 +312,36 @@ name_mailboxes(struct reindex *x)
 	}
 }
 
+/* Mailbox by mailbox, so that a damaged page is no loss to those that it has nothing of. */
+static enum spool_status
+take_what_was_said(struct reindex *x)
+{
+	const char *sql = x->old_version < 2 ? take_beside_first : take_beside;
+	sqlite3 *db = index_db(x->c);
+	sqlite3_stmt *next = index_stmt(x->c, sql_next), *stmt = NULL;
+	enum spool_status st = SPOOL_OK;
+	uint64_t mailbox = 0;
+
+	if (sqlite3_prepare_v2(db, sql, -1, &stmt, NULL) != SQLITE_OK)
+		x->result->unasked = UINT64_MAX;
+	while (stmt != NULL && st == SPOOL_OK) {
+		sqlite3_bind_int64(next, 1, (sqlite3_int64)mailbox);
+		st = account_number(x->c, next, &mailbox);
+		if (st != SPOOL_OK || mailbox == 0)
+			break;
+		next = index_stmt(x->c, sql_next);
+		sqlite3_bind_int64(stmt, 1, (sqlite3_int64)mailbox);
+		x->result->unasked += sqlite3_step(stmt) != SQLITE_DONE;
+		sqlite3_reset(stmt);
+	}
+	sqlite3_finalize(stmt);
+	if (st == SPOOL_OK && x->old_version >= 2)
+		try_all(x, take_removals);
+	if (st == SPOOL_OK && x->old_version >= 3)
+		try_all(x, take_recovered);
+	return st;
+}
+
 enum spool_status
 reindex_finish_accounts(struct reindex *x)
 {
@@ -256,8 +352,11 @@ reindex_finish_accounts(struct reindex *x)
 		st = account_run(x->c, sql_nobody, "");
 	if (st != SPOOL_OK)
 		return st;
-	if (x->result->accounts)
-		try_all(x, take_beside);
+	st = account_run(x->c, sql_not_before, "");
+	if (st == SPOOL_OK && x->result->accounts)
+		st = take_what_was_said(x);
+	if (st != SPOOL_OK)
+		return st;
 	/* Without a password for it an id may be known to nobody. */
 	if (one_number(x, sql_secrets, &secrets) == SPOOL_OK && secrets > 0) {
 		st = account_run(x->c,

@@ -3,9 +3,11 @@
  * day's.
  *
  * What the old index can still be asked for is kept: domains, mailboxes, aliases, and what was
- * said of a message beside its record (a UID given at a restore, retrievals).  Without it, and
- * for mailboxes that it does not know yet, mailboxes come back out of the records under the
- * address that they had last, disabled until they get a password.
+ * said of a message beside its record (a UID given at a restore, retrievals, a later day of
+ * expiry).  Without it, and for mailboxes that it does not know yet, mailboxes come back out of the
+ * records under the address that they had last, disabled until they get a password and without an
+ * age: a day that its record has may have been put off since.  Where only the mail cannot be asked
+ * for, none goes before the age that its mailbox has.
  *
  * Mail that was deleted and whose blocks were not given back yet comes back too: nothing in a
  * segment tells it from mail that is there.
@@ -26,6 +28,10 @@
 
 struct reindex_result {
 	bool accounts;                  /* the old index could be asked for them */
+	bool aliases;                   /* for these too */
+	bool identity;                  /* and for what its backups know the spool by */
+	uint64_t unasked;               /* mailboxes of whose mail it could not be asked what was said
+					   beside the records; UINT64_MAX: of none */
 	uint64_t mailboxes;             /* that there are now */
 	uint64_t recovered;             /* of these, made out of the records */
 	uint64_t segments;              /* that were read */

@@ -130,6 +130,25 @@ def old_spool(build, crash):
         same(site.admin("check").split(":")[0], "nothing wrong")
 
 
+def reindexed(build):
+    """All that it knows is taken out of the old index, of whatever version that is."""
+    with Site(build, tls=False, lmtp=False) as site:
+        site.admin("alias", "add", BOTH, JOE, ANN)
+        for i in range(3):
+            submit(site.address("smtp"), b"s@x.test", [BOTH.encode()], b"Subject: %d\r\n\r\nx\r\n" % i)
+        before = {user: fetch(site, user) for user in (JOE, ANN)}
+        who = accounts(site)
+        for name in ("smtpd", "pop3d"):
+            site.stop(name)
+        put_back(site)
+        told = json.loads(site.admin("reindex", "--json"))
+        same([told[key] for key in ("accounts_kept", "aliases_kept", "backups_known", "mailboxes_not_asked")],
+             [True, True, True, 0])
+        same(accounts(site), who)
+        same({user: fetch(site, user) for user in (JOE, ANN)}, before)
+        same(site.admin("check").split(":")[0], "nothing wrong")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--build", default=os.environ.get("BUILD", "build"))
@@ -137,6 +156,7 @@ def main():
     report = Report()
     report.run("ended in good order", old_spool, arguments.build, False)
     report.run("killed", old_spool, arguments.build, True)
+    report.run("made anew", reindexed, arguments.build)
     Site.forget()
     report.done()
 

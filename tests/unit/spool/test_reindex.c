@@ -3,6 +3,7 @@
 
 #include <sys/wait.h>
 
+#include "base/clock.h"
 #include "base/crc32c.h"
 #include "spool/extract.h"
 #include "spool/reindex.h"
@@ -76,6 +77,112 @@ START_TEST(with_its_accounts)
 	open_as(SPOOL_SMTPD);
 	ck_assert_int_eq(spool_wait_ready(sp), SPOOL_OK);
 	ck_assert_int_eq(test_deliver(sp, 9, 500, 3, 3, NULL), SPOOL_OK);
+}
+END_TEST
+
+/* A day that was put off, and what its backups know the spool by, are in the index alone. */
+START_TEST(what_only_the_index_knows)
+{
+	int64_t day = (int64_t)(clock_wall_ms() / 1000 / 86400) + 3;
+	char sql[300];
+
+	snprintf(sql, sizeof(sql),
+	    "UPDATE entry SET expires_day = %" PRId64 ", retrieved_s = 5 WHERE mailbox = 1;"
+	    "UPDATE mailbox SET expire_s = 864000 WHERE id = 1;"
+	    "INSERT INTO meta VALUES ('spool_id', 4711);"
+	    "INSERT INTO removal VALUES (2, 0, 0, 1, 2, 9, NULL, 1, 1, '');"
+	    "UPDATE mailbox SET recovered = 1, enabled = 0 WHERE id = 3", day);
+	test_sql(sp, sql);
+	ck_assert_int_eq(test_deliver(sp, 9, 500, 2, 2, NULL), SPOOL_OK);
+	spool_close(&sp);
+	reindex();
+	ck_assert(result.accounts && result.aliases && result.identity);
+	ck_assert_uint_eq(result.unasked, 0);
+	snprintf(sql, sizeof(sql), "SELECT count(*) FROM entry WHERE expires_day = %" PRId64
+		 " AND retrieved_s = 5 AND mailbox = 1", day);
+	ck_assert_int_eq(test_number(sp, sql), 3);
+	ck_assert_int_eq(test_number(sp, "SELECT value FROM meta WHERE key = 'spool_id'"), 4711);
+	ck_assert_int_eq(test_number(sp, "SELECT count(*) FROM removal"), 1);
+	ck_assert_int_eq(test_number(sp, "SELECT sum(recovered) FROM mailbox"), 1);
+}
+END_TEST
+
+/* One that goes after a day came thirty days ago. */
+static void
+deliver_long_ago(void)
+{
+	test_sql(sp, "UPDATE mailbox SET expire_s = 86400 WHERE id = 1");
+	clock_set(1, clock_wall_ms() - UINT64_C(30) * 86400 * 1000);
+	ck_assert_int_eq(test_deliver(sp, 8, 500, 1, 1, NULL), SPOOL_OK);
+	clock_set(0, 0);
+}
+
+/* Tables of the old index that cannot be read, each by itself; what is known all the same. */
+static const struct {
+	const char *spoil;
+	bool aliases, identity, all_asked;
+} partly[] = {
+	{ "DROP TABLE alias_target", false, true, true },
+	{ "DROP TABLE meta", true, false, true },
+	{ "DROP TABLE entry", true, true, false },
+	{ "DROP TABLE removal", true, true, true },
+};
+
+START_TEST(old_index_in_part)
+{
+	int64_t today = (int64_t)(clock_wall_ms() / 1000 / 86400);
+	char sql[200];
+
+	deliver_long_ago();
+	/* Put off by an age that became longer. */
+	test_sql(sp, "UPDATE mailbox SET expire_s = 86400 * 40 WHERE id = 1;"
+		     "INSERT INTO alias VALUES (1, 1, 'Info', 'info');"
+		     "INSERT INTO alias_target (alias, mailbox) VALUES (1, 2)");
+	snprintf(sql, sizeof(sql), "UPDATE entry SET expires_day = %" PRId64
+		 " WHERE mailbox = 1 AND expires_day IS NOT NULL", today + 30);
+	test_sql(sp, sql);
+	test_sql(sp, partly[_i].spoil);
+	spool_close(&sp);
+	reindex();
+	ck_assert(result.accounts);
+	ck_assert_int_eq(result.aliases, partly[_i].aliases);
+	ck_assert_int_eq(result.identity, partly[_i].identity);
+	ck_assert_int_eq(result.unasked == 0, partly[_i].all_asked);
+	snprintf(sql, sizeof(sql), "SELECT min(expires_day) - %" PRId64 " FROM entry WHERE mailbox = 1", today);
+	ck_assert_int_ge(test_number(sp, sql), partly[_i].all_asked ? 30 : 10);
+	ck_assert_int_le(test_number(sp, sql), partly[_i].all_asked ? 30 : 11);
+	ck_assert_int_eq(test_number(sp, "SELECT count(*) FROM alias_target"), partly[_i].aliases);
+	ck_assert_uint_eq(shown(1), 4);
+}
+END_TEST
+
+/* A mailbox that was made here has no age, and its mail no day: the one of its record may have been put
+ * off. */
+START_TEST(no_age_without_the_index)
+{
+	deliver_long_ago();
+	spool_close(&sp);
+	run("rm index/index.db*");
+	reindex();
+	ck_assert(!result.accounts && !result.aliases && !result.identity);
+	ck_assert_int_eq(test_number(sp, "SELECT count(*) FROM entry WHERE expires_day IS NOT NULL"), 0);
+	ck_assert_int_eq(spool_upkeep(sp), SPOOL_OK);
+	ck_assert_uint_eq(shown(1), 4);
+}
+END_TEST
+
+START_TEST(a_newer_index_is_refused)
+{
+	struct strbuf err;
+
+	test_sql(sp, "PRAGMA user_version = 99");
+	spool_close(&sp);
+	strbuf_init(&err, 1024);
+	ck_assert_int_eq(reindex_spool(spool_test_dir, NULL, NULL, &result, &err), SPOOL_VERSION);
+	ck_assert_ptr_nonnull(strstr(err.buf, "newer Restante"));
+	strbuf_release(&err);
+	ck_assert_int_ne(access(path_of("index/rebuild.db"), F_OK), 0);
+	run("! ls index/index.db.before-*");
 }
 END_TEST
 
@@ -430,6 +537,10 @@ main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_set_timeout(tc, 60);
 	tcase_add_test(tc, with_its_accounts);
+	tcase_add_test(tc, what_only_the_index_knows);
+	tcase_add_loop_test(tc, old_index_in_part, 0, 4);
+	tcase_add_test(tc, no_age_without_the_index);
+	tcase_add_test(tc, a_newer_index_is_refused);
 	tcase_add_loop_test(tc, without_the_index, 0, 4);
 	tcase_add_test(tc, disabled_until_a_password);
 	tcase_add_test(tc, removed_mailbox);
