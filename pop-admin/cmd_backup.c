@@ -27,6 +27,16 @@ add_finding(void *arg, const struct check_finding *f)
 	    (const struct cell[]){ cell_text(f->address), cell_text(f->uid), cell_text(f->what) });
 }
 
+/* Findings go into the output, how far it is to the terminal. */
+static struct backup_watch
+watch(struct output *findings, struct progress *progress)
+{
+	return (struct backup_watch){ .each = add_finding,
+		.progress = progress_tell,
+		.each_arg = findings,
+		.progress_arg = progress };
+}
+
 /* The sentence in err, or the status's own. */
 static int
 fail(enum spool_status st, const struct strbuf *err)
@@ -84,6 +94,7 @@ cmd_backup(struct admin *a, char **operands, size_t n)
 {
 	struct output *findings;
 	struct progress *progress;
+	struct backup_watch w;
 	struct backup_result r;
 	struct strbuf err;
 	enum spool_status st;
@@ -98,8 +109,9 @@ cmd_backup(struct admin *a, char **operands, size_t n)
 		return code;
 	strbuf_init(&err, ERROR_TEXT_MAX);
 	findings = output_new(OUTPUT_LISTING, a->json, finding_keys);
-	progress = progress_begin("backing up");
-	st = backup_run(a->spool, operands[0], add_finding, findings, &r, &err);
+	progress = progress_begin("backing up", PROGRESS_OCTETS);
+	w = watch(findings, progress);
+	st = backup_run(a->spool, operands[0], &w, &r, &err);
 	progress_end(&progress);
 	if (st != SPOOL_OK) {
 		output_discard(&findings);
@@ -121,14 +133,15 @@ static int
 verify(struct admin *a, const char *dir)
 {
 	struct output *findings = output_new(OUTPUT_LISTING, a->json, finding_keys);
-	struct progress *progress = progress_begin("reading the backup");
+	struct progress *progress = progress_begin("reading the backup", PROGRESS_OCTETS);
+	struct backup_watch w = watch(findings, progress);
 	struct backup_result r;
 	struct strbuf err;
 	enum spool_status st;
 	int code = EX_OK;
 
 	strbuf_init(&err, ERROR_TEXT_MAX);
-	st = backup_verify(dir, add_finding, findings, &r, &err);
+	st = backup_verify(dir, &w, &r, &err);
 	progress_end(&progress);
 	if (st != SPOOL_OK) {
 		output_discard(&findings);
@@ -175,6 +188,7 @@ bring(struct admin *a, char **operands, size_t n)
 	struct output *findings;
 	struct progress *progress;
 	struct address address;
+	struct backup_watch w;
 	struct backup_result r;
 	struct strbuf err;
 	enum spool_status st;
@@ -188,9 +202,10 @@ bring(struct admin *a, char **operands, size_t n)
 		return code;
 	strbuf_init(&err, ERROR_TEXT_MAX);
 	findings = output_new(OUTPUT_LISTING, a->json, finding_keys);
-	progress = progress_begin("restoring");
+	progress = progress_begin("restoring", PROGRESS_MESSAGES);
+	w = watch(findings, progress);
 	st = backup_bring(a->spool, operands[0], &address, (const char *const *)operands + 1, n - 1,
-	    add_finding, findings, &r, &err);
+	    &w, &r, &err);
 	progress_end(&progress);
 	if (r.damaged > 0)
 		code = admin_show(&findings);
@@ -214,6 +229,7 @@ cmd_restore(struct admin *a, char **operands, size_t n)
 	const char *dir = a->config->site.spool;
 	struct progress *progress;
 	struct output *findings;
+	struct backup_watch w;
 	struct backup_result r;
 	struct strbuf err;
 	enum spool_status st;
@@ -235,8 +251,9 @@ cmd_restore(struct admin *a, char **operands, size_t n)
 	if (code != EX_OK)
 		return code;
 	strbuf_init(&err, ERROR_TEXT_MAX);
-	progress = progress_begin("restoring");
-	st = backup_restore(operands[0], dir, &r, &err);
+	progress = progress_begin("restoring", PROGRESS_OCTETS);
+	w = watch(NULL, progress);
+	st = backup_restore(operands[0], dir, &w, &r, &err);
 	progress_end(&progress);
 	if (st != SPOOL_OK) {
 		code = fail(st, &err);

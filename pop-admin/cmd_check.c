@@ -72,7 +72,7 @@ cmd_check(struct admin *a, char **operands, size_t n)
 	static const char *const keys[] = { "address", "uid", "state", "what", NULL };
 	struct findings findings = {
 		.output = output_new(OUTPUT_LISTING, a->json, keys),
-		.progress = progress_begin("counting the store anew"),
+		.progress = progress_begin("counting the store anew", PROGRESS_OCTETS),
 	};
 	const struct check_options options = {
 		.quick = (a->given & COMMAND_QUICK) != 0,

@@ -53,7 +53,8 @@ static int
 expire(const struct admin *a, uint64_t mailbox, const char *what, bool dry_run)
 {
 	struct output *o = output_new(OUTPUT_LISTING, a->json, keys);
-	struct progress *progress = progress_begin("looking for mail past its age");
+	struct progress *progress =
+	    progress_begin("looking for mail past its age", PROGRESS_MESSAGES);
 	struct expire_result r;
 	enum spool_status st = spool_expire(a->spool, mailbox, dry_run, add_item, o, &r);
 	int code;

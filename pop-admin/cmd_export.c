@@ -32,6 +32,7 @@ struct export
 	struct row *rows; /* owned; sorted by UID */
 	size_t n, cap;
 	struct target *target;
+	struct progress *progress; /* owned */
 	uint64_t written, gone, damaged;
 };
 
@@ -166,6 +167,7 @@ export_all(struct export *x)
 		char uid[MAILDROP_UID_MAX + 1];
 		struct row *r = NULL;
 
+		progress_set(x->progress, i, maildrop_count(x->md));
 		maildrop_uid(x->md, i, uid);
 		if (x->n > 0)
 			r = bsearch(uid, x->rows, x->n, sizeof(*x->rows), compare_uid);
@@ -201,7 +203,6 @@ int
 cmd_export(struct admin *a, char **operands, size_t n)
 {
 	struct export x = { .a = a };
-	struct progress *progress;
 	int code = admin_mailbox(a, operands[0], &x.mailbox);
 
 	(void)n;
@@ -209,11 +210,11 @@ cmd_export(struct admin *a, char **operands, size_t n)
 		code = target_open(operands[1], a->config->site.hostname, &x.target);
 	if (code != EX_OK)
 		return code;
-	progress = progress_begin("exporting");
+	x.progress = progress_begin("exporting", PROGRESS_MESSAGES);
 	code = admin_result(load(&x), operands[0]);
 	if (code == EX_OK)
 		code = export_all(&x);
-	progress_end(&progress);
+	progress_end(&x.progress);
 	if (code == EX_OK)
 		code = say(&x, operands[0]);
 	maildrop_close(&x.md);

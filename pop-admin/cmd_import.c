@@ -229,7 +229,6 @@ import(struct admin *a, struct place *p, const struct address *address, const st
 	};
 	struct importer *im = NULL;
 	enum spool_status st = account_user_find(a->spool, address, &user);
-	struct progress *progress;
 	int code;
 
 	if (st == SPOOL_OK)
@@ -238,14 +237,14 @@ import(struct admin *a, struct place *p, const struct address *address, const st
 		st = maildrop_load(options.md);
 	if (st == SPOOL_OK)
 		st = account_user_find(a->spool, address, &user);
+	options.progress = progress_begin("importing", PROGRESS_MESSAGES);
 	if (st == SPOOL_OK)
 		st = importer_new(&options, &im);
-	progress = progress_begin("importing");
 	if (st == SPOOL_OK)
 		run(im, p, &user, &o);
 	importer_free(&im);
 	maildrop_close(&options.md);
-	progress_end(&progress);
+	progress_end(&options.progress);
 	code = st == SPOOL_OK ? say_outcome(a, p, &user, &o) : admin_result(st, address->text);
 	free(o.refusals);
 	return code;

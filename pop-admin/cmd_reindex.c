@@ -10,12 +10,6 @@
 #include "progress.h"
 #include "spool/reindex.h"
 
-static void
-note_progress(void *arg, uint64_t done, uint64_t all)
-{
-	progress_set(arg, done, all);
-}
-
 static int
 show_json(const struct reindex_result *r)
 {
@@ -99,8 +93,8 @@ cmd_reindex(struct admin *a, char **operands, size_t n)
 	if (code != EX_OK)
 		return code;
 	strbuf_init(&err, 4096);
-	progress = progress_begin("reading the segments");
-	st = reindex_spool(a->config->site.spool, note_progress, progress, &r, &err);
+	progress = progress_begin("reading the segments", PROGRESS_OCTETS);
+	st = reindex_spool(a->config->site.spool, progress_tell, progress, &r, &err);
 	progress_end(&progress);
 	if (st != SPOOL_OK)
 		code = admin_fail(admin_exit_code(st), "%s", err.buf);

@@ -38,6 +38,7 @@ struct importer {
 	uint8_t *plan; /* owned: for each message, by its place, 1 where it is to be brought */
 	size_t planned, plan_cap;
 	size_t place; /* of the message at hand, from 1 on */
+	size_t met;   /* in the first reading */
 	struct strbuf refusals;
 
 	/* The message at hand. */
@@ -102,7 +103,9 @@ void
 importer_begin(struct importer *im, bool bring)
 {
 	im->bring = bring;
+	im->met = bring ? im->place : 0;
 	im->place = 0;
+	progress_next(im->o.progress, bring ? "importing" : "reading what is to be imported");
 	im->count = (struct importer_count){ .messages = 0 };
 	strbuf_clear(&im->refusals);
 }
@@ -152,6 +155,7 @@ begin(void *arg, const struct source_message *m)
 	struct address a;
 	size_t used;
 
+	progress_set(im->o.progress, im->place, im->met);
 	im->place++;
 	im->named = m->name != NULL;
 	if (im->named)

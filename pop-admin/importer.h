@@ -19,6 +19,7 @@
 #include <stdint.h>
 
 #include "base/strbuf.h"
+#include "progress.h"
 #include "source.h"
 #include "spool/account.h"
 #include "spool/maildrop.h"
@@ -43,6 +44,7 @@ struct importer_options {
 	struct maildrop *md;            /* his, locked and loaded, until importer_free() */
 	const char *hostname;           /* for Received: */
 	const struct uidlist *uids;     /* NULL: none */
+	struct progress *progress;      /* is told of each message; NULL: none */
 };
 
 /* SPOOL_OK, SPOOL_NO_MEMORY, SPOOL_IO. */

@@ -4,6 +4,7 @@
 #include "progress.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -14,22 +15,48 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "base/num.h"
 
 struct progress {
-	const char *doing;
-	atomic_uint_least64_t percent; /* one more than that; 0: not known */
+	_Atomic(const char *) doing;
+	enum progress_unit unit;
+	atomic_uint_least64_t done, all; /* all: 0 where it is not known */
 	pthread_t thread;
 	pthread_mutex_t mutex; /* guards what follows */
 	pthread_cond_t changed;
 	bool ended;
 };
 
+/* The line anew: "exporting: 120 of 480 messages, 25 %, 3 s".  Where the two numbers are of different
+ * instants it is of none, and right again in a second. */
+static void
+show(struct progress *p, unsigned seconds)
+{
+	uint64_t done = atomic_load(&p->done), all = atomic_load(&p->all);
+	char done_text[NUM_TEXT_MAX], all_text[NUM_TEXT_MAX];
+	const char *what = p->unit == PROGRESS_MESSAGES ? " messages" : "";
+
+	if (p->unit == PROGRESS_MESSAGES) {
+		snprintf(done_text, sizeof(done_text), "%" PRIu64, done);
+		snprintf(all_text, sizeof(all_text), "%" PRIu64, all);
+	} else {
+		num_format_size_short(done_text, done);
+		num_format_size_short(all_text, all);
+	}
+	fprintf(stderr, "\r%s: ", atomic_load(&p->doing));
+	if (all > 0)
+		fprintf(stderr, "%s of %s%s, %u %%, ", done_text, all_text, what,
+		    done < all ? (unsigned)(100.0 * (double)done / (double)all) : 100);
+	else if (done > 0)
+		fprintf(stderr, "%s%s, ", done_text, what);
+	fprintf(stderr, "%u s\033[K", seconds);
+}
+
 static void *
 run(void *arg)
 {
 	struct progress *p = arg;
 	struct timespec at;
-	uint64_t percent;
 	bool shown = false;
 
 	clock_gettime(CLOCK_MONOTONIC, &at);
@@ -41,12 +68,7 @@ run(void *arg)
 		if (p->ended)
 			break;
 		pthread_mutex_unlock(&p->mutex);
-		percent = atomic_load(&p->percent);
-		if (percent > 0)
-			fprintf(
-			    stderr, "\r%s: %u %%, %u s ", p->doing, (unsigned)percent - 1, seconds);
-		else
-			fprintf(stderr, "\r%s: %u s", p->doing, seconds);
+		show(p, seconds);
 		shown = true;
 		pthread_mutex_lock(&p->mutex);
 	}
@@ -57,7 +79,7 @@ run(void *arg)
 }
 
 struct progress *
-progress_begin(const char *doing)
+progress_begin(const char *doing, enum progress_unit unit)
 {
 	struct progress *p;
 	pthread_condattr_t attr;
@@ -67,7 +89,8 @@ progress_begin(const char *doing)
 	if (!isatty(STDERR_FILENO))
 		return NULL;
 	p = mem_must_array(1, sizeof(*p));
-	p->doing = doing;
+	atomic_init(&p->doing, doing);
+	p->unit = unit;
 	pthread_mutex_init(&p->mutex, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -90,9 +113,24 @@ progress_begin(const char *doing)
 void
 progress_set(struct progress *p, uint64_t done, uint64_t all)
 {
-	if (p != NULL && all > 0)
-		atomic_store(&p->percent,
-		    1 + (done < all ? (uint64_t)(100.0 * (double)done / (double)all) : 100));
+	if (p == NULL)
+		return;
+	atomic_store(&p->done, done);
+	atomic_store(&p->all, all);
+}
+
+void
+progress_next(struct progress *p, const char *doing)
+{
+	progress_set(p, 0, 0);
+	if (p != NULL)
+		atomic_store(&p->doing, doing);
+}
+
+void
+progress_tell(void *arg, uint64_t done, uint64_t all)
+{
+	progress_set(arg, done, all);
 }
 
 void

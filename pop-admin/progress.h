@@ -11,10 +11,18 @@
 
 struct progress;
 
+/* What is counted. */
+enum progress_unit { PROGRESS_OCTETS, PROGRESS_MESSAGES };
+
 /* `doing` is a static text: "counting the store anew".  NULL where nothing is to be shown. */
-struct progress *progress_begin(const char *doing);
-/* How much of all is done; shown in percent.  NULL is harmless.  Any thread. */
+struct progress *progress_begin(const char *doing, enum progress_unit);
+/* Something else is done from now on, of which nothing is done yet. */
+void progress_next(struct progress *, const char *doing);
+/* How much of all is done; `all` is 0 where that is not known.  NULL is harmless.  Any thread, one
+ * at a time. */
 void progress_set(struct progress *, uint64_t done, uint64_t all);
+/* The same, as what takes long calls it; `arg` is the progress. */
+void progress_tell(void *arg, uint64_t done, uint64_t all);
 /* Wipes the line out and ends; NULL is harmless.  No lock may be held. */
 void progress_end(struct progress **);
 

@@ -406,15 +406,14 @@ take(struct run *run, struct backup_copier *copier, struct backup_result *r)
 }
 
 enum spool_status
-backup_run(struct spool *sp, const char *dir, backup_finding_fn *each, void *arg,
+backup_run(struct spool *sp, const char *dir, const struct backup_watch *watch,
     struct backup_result *r, struct strbuf *err)
 {
 	struct run run = { .sp = sp, .dir = dir, .fd = -1, .lock = -1, .segments = -1, .err = err };
 	struct backup_copier copier = { .disk = sp->disk,
 		.to_dir = dir,
 		.from = sp->segments_fd,
-		.each = each,
-		.arg = arg,
+		.watch = *watch,
 		.result = r,
 		.err = err };
 	enum spool_status st;

@@ -60,8 +60,7 @@ struct bring {
 	struct backup *b;
 	struct account_mailbox old, now; /* there and here */
 	struct items wanted;
-	backup_finding_fn *each;
-	void *arg;
+	const struct backup_watch *watch;
 	struct backup_result *r;
 	struct strbuf *err;
 
@@ -327,9 +326,12 @@ static void
 tell_damaged(struct bring *g, const struct item *item)
 {
 	g->r->damaged++;
-	g->each(g->arg, &(struct check_finding){ .address = g->old.address,
-			    .uid = item->uid,
-			    .what = "its record in the backup is damaged: it was left out" });
+	if (g->watch->each == NULL)
+		return;
+	g->watch->each(g->watch->each_arg,
+	    &(struct check_finding){ .address = g->old.address,
+		.uid = item->uid,
+		.what = "its record in the backup is damaged: it was left out" });
 }
 
 /* SPOOL_NO_MESSAGE when what lies there is damaged. */
@@ -389,6 +391,8 @@ bring_all(struct bring *g)
 	enum spool_status st = SPOOL_OK, ended;
 
 	for (size_t i = 0; st == SPOOL_OK && i < g->wanted.n; i++) {
+		if (g->watch->progress != NULL)
+			g->watch->progress(g->watch->progress_arg, i, g->wanted.n);
 		st = bring_one(g, &g->wanted.list[i]);
 		if (st == SPOOL_OK && (g->n == BATCH || g->octets >= BATCH_OCTETS))
 			st = finish_batch(g);
@@ -427,11 +431,11 @@ find_mailboxes(struct bring *g, const struct address *address)
 
 enum spool_status
 backup_bring(struct spool *sp, const char *dir, const struct address *address,
-    const char *const *uids, size_t n, backup_finding_fn *each, void *arg, struct backup_result *r,
+    const char *const *uids, size_t n, const struct backup_watch *watch, struct backup_result *r,
     struct strbuf *err)
 {
 	struct backup b;
-	struct bring g = { .sp = sp, .b = &b, .each = each, .arg = arg, .r = r, .err = err };
+	struct bring g = { .sp = sp, .b = &b, .watch = watch, .r = r, .err = err };
 	struct lock_maildrop *lock = NULL;
 	enum spool_status st = backup_open(dir, &b, err);
 

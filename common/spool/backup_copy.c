@@ -148,7 +148,7 @@ tell_damaged(struct backup_copier *b, uint64_t message)
 	bool row;
 
 	b->result->damaged++;
-	if (b->each == NULL)
+	if (b->watch.each == NULL)
 		return;
 	stmt = account_query(b->index, sql_holders, "u", message);
 	while (index_step(b->index, stmt, &row) == SPOOL_OK && row) {
@@ -157,9 +157,10 @@ tell_damaged(struct backup_copier *b, uint64_t message)
 		if (account_text_address(stmt, 0, 1, address) != SPOOL_OK)
 			address[0] = '\0';
 		maildrop_write_uid(uid, message, (const char *)sqlite3_column_text(stmt, 2));
-		b->each(b->arg, &(struct check_finding){ .address = address,
-				    .uid = uid,
-				    .what = "its record is damaged: it cannot be read" });
+		b->watch.each(
+		    b->watch.each_arg, &(struct check_finding){ .address = address,
+					   .uid = uid,
+					   .what = "its record is damaged: it cannot be read" });
 	}
 }
 
@@ -329,8 +330,11 @@ each_segment(struct backup_copier *b, const struct backup_list *l,
     enum spool_status (*how)(struct segment_copy *))
 {
 	enum spool_status st = SPOOL_OK;
+	uint64_t all = 0;
 	size_t n;
 
+	for (size_t i = 0; i < l->n; i++)
+		all += l->list[i].blocks * RECORD_BLOCK;
 	for (size_t i = 0; st == SPOOL_OK && i < l->n; i += n) {
 		struct segment_copy s = { .b = b, .list = &l->list[i], .from = -1, .to = -1 };
 
@@ -348,6 +352,8 @@ each_segment(struct backup_copier *b, const struct backup_list *l,
 		for (size_t k = 0; k < n; k++)
 			b->result->octets += s.list[k].blocks * RECORD_BLOCK;
 		b->result->messages += n;
+		if (b->watch.progress != NULL)
+			b->watch.progress(b->watch.progress_arg, b->result->octets, all);
 		if (s.from >= 0)
 			close(s.from);
 		if (s.to >= 0)

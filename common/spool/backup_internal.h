@@ -97,8 +97,7 @@ struct backup_copier {
 	const char *to_dir;             /* for what is said */
 	int from, to;                   /* folders */
 	struct index_conn *index;       /* names what is found; borrowed */
-	backup_finding_fn *each;        /* NULL: nobody is told */
-	void *arg;
+	struct backup_watch watch;
 	struct backup_result *result;
 	struct strbuf *err;
 	uint8_t *buf;                   /* owned while it copies */

@@ -138,16 +138,15 @@ backup_release(struct backup *b)
 }
 
 enum spool_status
-backup_verify(const char *dir, backup_finding_fn *each, void *arg, struct backup_result *r,
-    struct strbuf *err)
+backup_verify(
+    const char *dir, const struct backup_watch *watch, struct backup_result *r, struct strbuf *err)
 {
 	struct backup b;
 	enum spool_status st = backup_open(dir, &b, err);
 	struct backup_copier copier = { .from = b.segments,
 		.to = -1,
 		.index = b.index,
-		.each = each,
-		.arg = arg,
+		.watch = *watch,
 		.result = r,
 		.err = err };
 

@@ -280,7 +280,7 @@ unlink_secrets(struct restore *r)
 /* --- the whole ------------------------------------------------------------ */
 
 static enum spool_status
-fill_place(struct restore *r, struct backup_result *result)
+fill_place(struct restore *r, const struct backup_watch *watch, struct backup_result *result)
 {
 	const struct backup_manifest *m = &r->b->manifest;
 	struct backup_copier copier = { .disk = &disk_real,
@@ -288,6 +288,7 @@ fill_place(struct restore *r, struct backup_result *result)
 		.from = r->b->segments,
 		.to = r->segments,
 		.index = r->b->index,
+		.watch = { .progress = watch->progress, .progress_arg = watch->progress_arg },
 		.result = result,
 		.err = r->err };
 	enum spool_status st;
@@ -317,8 +318,8 @@ fill_place(struct restore *r, struct backup_result *result)
 }
 
 enum spool_status
-backup_restore(
-    const char *dir, const char *spool_dir, struct backup_result *result, struct strbuf *err)
+backup_restore(const char *dir, const char *spool_dir, const struct backup_watch *watch,
+    struct backup_result *result, struct strbuf *err)
 {
 	struct backup b;
 	struct restore r = { .dir = spool_dir, .fd = -1, .segments = -1, .b = &b, .err = err };
@@ -333,7 +334,7 @@ backup_restore(
 	if (st == SPOOL_OK)
 		st = make_place(&r);
 	if (st == SPOOL_OK)
-		st = fill_place(&r, result);
+		st = fill_place(&r, watch, result);
 	if (st != SPOOL_OK && err->len == 0)
 		strbuf_addf(err, "%s: cannot be restored: %s", spool_dir, spool_status_text(st));
 	if (r.locked)

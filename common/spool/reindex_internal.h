@@ -22,9 +22,9 @@ struct reindex {
 	int old_version;                /* of its schema */
 };
 
-/* Attaches what is left of the old index and takes the accounts out of it, all of them or none; then
- * the aliases, the same, and what its backups know it by.  That it cannot be asked is no failure;
- * SPOOL_VERSION, and a sentence, where a newer version made it. */
+/* Attaches what is left of the old index and takes the accounts out of it, all of them or none;
+ * then the aliases, the same, and what its backups know it by.  That it cannot be asked is no
+ * failure; SPOOL_VERSION, and a sentence, where a newer version made it. */
 enum spool_status reindex_take_accounts(struct reindex *, struct strbuf *err);
 /* Makes the mailboxes that a record is for and that nobody knows, under a name that is
  * nobody's, and remembers their addresses. */

@@ -33,16 +33,25 @@ struct backup_result {
 /* A message that is damaged.  Texts are valid during the call, which must wait for nobody. */
 typedef void backup_finding_fn(void *arg, const struct check_finding *);
 
+/* Who watches. */
+struct backup_watch {
+	backup_finding_fn *each;        /* NULL: nobody wants to know */
+	/* Now and then: how much is done and how much there is in all, octets of records; of
+	 * backup_bring() messages.  NULL: nobody wants to know. */
+	void (*progress)(void *arg, uint64_t done, uint64_t all);
+	void *each_arg, *progress_arg;
+};
+
 /* Backs up into `dir`, which is made (mode 0700) where it is missing.  Meanwhile no room is given
  * back in the spool; all else goes on.  SPOOL_OK also with damaged messages, which are copied as
  * they are.  SPOOL_EXISTS when `dir` holds other things, or another spool's backup; SPOOL_BUSY when
  * another backup runs, or is at that folder; SPOOL_NO_SPACE, SPOOL_IO, SPOOL_DAMAGED, ... */
-enum spool_status backup_run(struct spool *, const char *dir, backup_finding_fn *each, void *arg,
+enum spool_status backup_run(struct spool *, const char *dir, const struct backup_watch *,
     struct backup_result *r, struct strbuf *err);
 
 /* Reads a whole backup.  SPOOL_OK also with damaged messages; SPOOL_NO_SPOOL when there is no
  * complete one; SPOOL_DAMAGED when it is the databases or the manifest. */
-enum spool_status backup_verify(const char *dir, backup_finding_fn *each, void *arg,
+enum spool_status backup_verify(const char *dir, const struct backup_watch *,
     struct backup_result *r, struct strbuf *err);
 
 /* Makes the spool `spool_dir` out of a backup that was just verified: damaged messages are copied
@@ -50,8 +59,8 @@ enum spool_status backup_verify(const char *dir, backup_finding_fn *each, void *
  * SPOOL_EXISTS when there is a spool, or something else; SPOOL_BUSY when somebody has it open;
  * SPOOL_NOT_READY when the clock stands before the time of the backup.  One that does not come to
  * its end leaves no spool, and the next one goes on with it. */
-enum spool_status backup_restore(
-    const char *dir, const char *spool_dir, struct backup_result *r, struct strbuf *err);
+enum spool_status backup_restore(const char *dir, const char *spool_dir,
+    const struct backup_watch *, struct backup_result *r, struct strbuf *err);
 
 /* Delivers messages out of a backup to the mailbox of the same address, under the UID and with the
  * time of receipt that they had; they are new in all else.  Those that are named, or without any
@@ -60,7 +69,7 @@ enum spool_status backup_restore(
  * delivered, SPOOL_BUSY while a session has the maildrop; after SPOOL_OVER_QUOTA and others
  * r->messages says how many were.  SPOOL_OK also when damaged ones were left out. */
 enum spool_status backup_bring(struct spool *, const char *dir, const struct address *,
-    const char *const *uids, size_t n, backup_finding_fn *each, void *arg,
-    struct backup_result *r, struct strbuf *err);
+    const char *const *uids, size_t n, const struct backup_watch *, struct backup_result *r,
+    struct strbuf *err);
 
 #endif

@@ -30,8 +30,8 @@ struct reindex_result {
 	bool accounts;                  /* the old index could be asked for them */
 	bool aliases;                   /* for these too */
 	bool identity;                  /* and for what its backups know the spool by */
-	uint64_t unasked;               /* mailboxes of whose mail it could not be asked what was said
-					   beside the records; UINT64_MAX: of none */
+	uint64_t unasked;               /* mailboxes of whose mail it could not be asked what was
+					   said beside the records; UINT64_MAX: of none */
 	uint64_t mailboxes;             /* that there are now */
 	uint64_t recovered;             /* of these, made out of the records */
 	uint64_t segments;              /* that were read */

@@ -1,5 +1,5 @@
 /* backup: what is copied, when it is whole, what is noticed, and a spool made out of it. */
-#include "delivery_test.h"
+#include "backup_test.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -13,10 +13,8 @@
 #include "common/spool/backup_internal.h"
 #include "common/spool/janitor.h"
 #include "common/spool/lock.h"
-#include "common/spool/remove.h"
 #include "common/spool/secrets.h"
 #include "spool/account.h"
-#include "spool/backup.h"
 #include "spool/history.h"
 #include "spool/maildrop.h"
 #include "spool/survey.h"
@@ -24,10 +22,7 @@
 #define BLOCK UINT64_C(4096)
 #define MINUTE_MS UINT64_C(60000)
 
-static struct spool *sp;
 static char backup_dir[300], other_dir[300];
-static unsigned findings;
-static char found_address[256], found_uid[MAILDROP_UID_MAX + 1];
 
 static void
 setup(void)
@@ -54,32 +49,12 @@ teardown(void)
 	spool_test_remove();
 }
 
-static uint64_t
-deliver(unsigned number, size_t len, uint64_t first, uint64_t last)
-{
-	uint64_t id = 0;
-
-	ck_assert_int_eq(test_deliver(sp, number, len, first, last, &id), SPOOL_OK);
-	return id;
-}
-
+/* What was said of how far it is came to its end. */
 static void
-remove_message(uint64_t mailbox, uint64_t message)
+assert_all_done(const struct backup_result *r)
 {
-	struct index_conn *c;
-
-	ck_assert_int_eq(index_write_begin(sp, INDEX_MAIN, "test", &c), SPOOL_OK);
-	ck_assert_int_eq(remove_entries(sp, c, mailbox, &message, 1, REMOVE_ADMIN), SPOOL_OK);
-	ck_assert_int_eq(index_write_commit(sp, &c, false), SPOOL_OK);
-}
-
-static void
-note_finding(void *arg, const struct check_finding *f)
-{
-	(void)arg;
-	findings++;
-	snprintf(found_address, sizeof(found_address), "%s", f->address != NULL ? f->address : "");
-	snprintf(found_uid, sizeof(found_uid), "%s", f->uid != NULL ? f->uid : "");
+	ck_assert_uint_eq(progress_done, r->octets);
+	ck_assert_uint_eq(progress_all, r->octets);
 }
 
 static struct backup_result
@@ -90,10 +65,12 @@ back_up_as(enum spool_status want, const char *says)
 	enum spool_status st;
 
 	strbuf_init(&err, 1024);
-	st = backup_run(sp, backup_dir, note_finding, NULL, &r, &err);
+	st = backup_run(sp, backup_dir, watched(), &r, &err);
 	ck_assert_msg(st == want, "%d: %s", st, err.buf);
 	ck_assert_msg(strstr(err.buf, says) != NULL, "%s", err.buf);
 	ck_assert(st == SPOOL_OK || err.len > 0);
+	if (st == SPOOL_OK)
+		assert_all_done(&r);
 	strbuf_release(&err);
 	return r;
 }
@@ -112,9 +89,11 @@ verify_as(enum spool_status want, const char *says)
 	enum spool_status st;
 
 	strbuf_init(&err, 1024);
-	st = backup_verify(backup_dir, note_finding, NULL, &r, &err);
+	st = backup_verify(backup_dir, watched(), &r, &err);
 	ck_assert_msg(st == want, "%d: %s", st, err.buf);
 	ck_assert_msg(strstr(err.buf, says) != NULL, "%s", err.buf);
+	if (st == SPOOL_OK)
+		assert_all_done(&r);
 	strbuf_release(&err);
 	return r;
 }
@@ -127,9 +106,11 @@ restore_as(enum spool_status want, const char *says)
 	enum spool_status st;
 
 	strbuf_init(&err, 1024);
-	st = backup_restore(backup_dir, other_dir, &r, &err);
+	st = backup_restore(backup_dir, other_dir, watched(), &r, &err);
 	ck_assert_msg(st == want, "%d: %s", st, err.buf);
 	ck_assert_msg(strstr(err.buf, says) != NULL, "%s", err.buf);
+	if (st == SPOOL_OK)
+		assert_all_done(&r);
 	strbuf_release(&err);
 }
 
@@ -499,7 +480,7 @@ START_TEST(a_damaged_index_is_no_backup)
 		strbuf_init(&err, 1024);
 		/* Some are seen as soon as it is opened. */
 		if (spool_open(&options, &sp, &err) == SPOOL_OK)
-			ck_assert_msg(backup_run(sp, backup_dir, note_finding, NULL, &r, &err) !=
+			ck_assert_msg(backup_run(sp, backup_dir, watched(), &r, &err) !=
 			    SPOOL_OK, "page %d", (int)(at / 4096));
 		spool_close(&sp);
 		strbuf_release(&err);
@@ -594,7 +575,7 @@ back_up_until(long n, int errnum)
 		calls = 0;
 		calls_end = n;
 		calls_errno = errnum;
-		st = backup_run(sp, backup_dir, note_finding, NULL, &r, &err);
+		st = backup_run(sp, backup_dir, watched(), &r, &err);
 		if (calls < n)
 			_exit(st == SPOOL_OK ? 0 : 2);
 		/* A failure is told, with a sentence and the right code. */

@@ -1,51 +1,20 @@
 /* backup_bring: single messages out of a backup into a live spool. */
-#include "delivery_test.h"
+#include "backup_test.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
 
 #include "base/clock.h"
 #include "common/spool/lock.h"
-#include "common/spool/remove.h"
 #include "spool/account.h"
-#include "spool/backup.h"
 #include "spool/history.h"
 #include "spool/maildrop.h"
 
 #define DAY UINT64_C(86400)
 #define NOW UINT64_C(1800000000000)
 
-static struct spool *sp;
 static char backup_dir[300];
-static unsigned findings;
 static struct backup_result result;
-
-static uint64_t
-deliver(unsigned number, size_t len, uint64_t first, uint64_t last)
-{
-	uint64_t id = 0;
-
-	ck_assert_int_eq(test_deliver(sp, number, len, first, last, &id), SPOOL_OK);
-	return id;
-}
-
-static void
-note_finding(void *arg, const struct check_finding *f)
-{
-	(void)arg;
-	(void)f;
-	findings++;
-}
-
-static void
-remove_message(uint64_t mailbox, uint64_t message)
-{
-	struct index_conn *c;
-
-	ck_assert_int_eq(index_write_begin(sp, INDEX_MAIN, "test", &c), SPOOL_OK);
-	ck_assert_int_eq(remove_entries(sp, c, mailbox, &message, 1, REMOVE_ADMIN), SPOOL_OK);
-	ck_assert_int_eq(index_write_commit(sp, &c, false), SPOOL_OK);
-}
 
 static uint64_t ids[4];
 
@@ -68,7 +37,7 @@ setup(void)
 	}
 	clock_set(1000, NOW);
 	strbuf_init(&err, 1024);
-	ck_assert_int_eq(backup_run(sp, backup_dir, note_finding, NULL, &r, &err), SPOOL_OK);
+	ck_assert_int_eq(backup_run(sp, backup_dir, watched(), &r, &err), SPOOL_OK);
 	strbuf_release(&err);
 	findings = 0;
 }
@@ -97,7 +66,7 @@ bring(const char *address, const uint64_t *which, size_t n, enum spool_status wa
 		names[i] = uids[i];
 	}
 	strbuf_init(&err, 1024);
-	st = backup_bring(sp, backup_dir, &to, names, n, note_finding, NULL, &result, &err);
+	st = backup_bring(sp, backup_dir, &to, names, n, watched(), &result, &err);
 	ck_assert_msg(st == want, "%d: %s", st, err.buf);
 	ck_assert_msg(strstr(err.buf, says) != NULL, "%s", err.buf);
 	strbuf_release(&err);
@@ -217,6 +186,8 @@ START_TEST(all_that_it_has_not)
 	for (unsigned i = 0; i < 3; i++)
 		remove_message(1, ids[i]);
 	bring("user1@example.test", NULL, 0, SPOOL_OK, "");
+	ck_assert_uint_eq(progress_done, 2);
+	ck_assert_uint_eq(progress_all, 3);
 	ck_assert_uint_eq(result.messages, 3);
 	ck_assert_uint_eq(result.skipped, 1);
 	for (unsigned i = 0; i < 4; i++)
