@@ -71,6 +71,8 @@ start_threads(struct jobs *jobs, const char *name, unsigned n)
 	int rc = 0;
 
 	sigfillset(&all);
+	/* This one is the thread's own. */
+	sigdelset(&all, SIGBUS);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	while (jobs->nthreads < n && rc == 0) {
 		rc = pthread_create(&jobs->threads[jobs->nthreads], NULL, work, jobs);

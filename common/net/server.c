@@ -447,6 +447,23 @@ check_only(struct server *s, struct strbuf *err)
 	return EX_CONFIG;
 }
 
+/* A page of a mapped file is gone: SQLite shares memory through index.db-shm and secrets.db-shm, and
+ * somebody cut one of them.  There is no going on, but a reason to be told; what was promised is on
+ * disk, as at every instant. */
+static void
+on_lost_page(int signo)
+{
+	static const char line[] =
+	    "event=mapping_lost error=\"a file that is mapped was cut, or its disk fails\" "
+	    "advice=\"the -shm files in index/ and secrets/ are SQLite's and nobody else's: it "
+	    "makes them anew when the daemon is started again\"\n";
+
+	(void)signo;
+	if (write(STDERR_FILENO, line, sizeof(line) - 1) < 0)
+		_exit(EX_OSERR);
+	_exit(EX_IOERR);
+}
+
 static int
 start(struct server *s, struct strbuf *err)
 {
@@ -454,6 +471,7 @@ start(struct server *s, struct strbuf *err)
 
 	/* sendfile(2) and TLS cannot be told not to raise it. */
 	(void)signal(SIGPIPE, SIG_IGN);
+	(void)signal(SIGBUS, on_lost_page);
 	log_init();
 	if (configure(s, err) == 0)
 		code = run(s, err);

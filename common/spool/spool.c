@@ -107,6 +107,8 @@ spool_thread(pthread_t *thread, void *(*run)(void *), void *arg, const char *nam
 	int rc;
 
 	sigfillset(&all);
+	/* This one is the thread's own. */
+	sigdelset(&all, SIGBUS);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	rc = pthread_create(thread, NULL, run, arg);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
