@@ -235,6 +235,11 @@ maildrop_fd(struct locks *l, uint64_t mailbox)
 
 	if (l->files[i] < 0)
 		l->files[i] = disk_open(l->disk, l->dir, maildrop_file(name, i), false);
+	/* Somebody removed it.  Who has it open is no longer in others' way, but without it its mailboxes
+	 * are nobody's for ever. */
+	if (l->files[i] < 0 && errno == ENOENT &&
+	    create_file(l->disk, l->dir, maildrop_file(name, i)) == 0)
+		l->files[i] = disk_open(l->disk, l->dir, maildrop_file(name, i), false);
 	return l->files[i];
 }
 
