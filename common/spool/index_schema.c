@@ -273,6 +273,16 @@ index_rebuild_end(struct index_store **sp)
 	return st;
 }
 
+/* What to do for a database that is lost. */
+static const char *
+put_back(enum index_db which)
+{
+	return which == INDEX_MAIN
+	           ? "put it back from a backup, or stop the daemons and run pop-admin reindex"
+	           : "put it back from a backup, or move it away, run pop-admin init and set "
+	             "passwords";
+}
+
 static enum spool_status
 check_version(struct index_store *s, struct strbuf *err)
 {
@@ -286,11 +296,9 @@ check_version(struct index_store *s, struct strbuf *err)
 		    s->path, version, databases[s->which].nsteps);
 		return SPOOL_VERSION;
 	}
-	if (version == 0 && s->which == INDEX_MAIN && segment_any(s->spool->segments_fd)) {
-		strbuf_addf(err,
-		    "%s: is empty, and there is mail: put it back from a backup, or run pop-admin "
-		    "reindex",
-		    s->path);
+	if (version == 0 && segment_any(s->spool->segments_fd)) {
+		strbuf_addf(
+		    err, "%s: is empty, and there is mail: %s", s->path, put_back(s->which));
 		return SPOOL_DAMAGED;
 	}
 	if (version == 0) {
@@ -343,9 +351,8 @@ look_beside(struct spool *sp, const struct index_store *s, struct strbuf *err)
 		return SPOOL_OK;
 	/* An empty index would make all that mail nobody's. */
 	if (segment_any(sp->segments_fd)) {
-		strbuf_addf(err, "%s: is not there, and there is mail: %s", s->path,
-		    main_db ? "put it back from a backup, or run pop-admin reindex"
-			    : "put it back from a backup, or run pop-admin init and set passwords");
+		strbuf_addf(
+		    err, "%s: is not there, and there is mail: %s", s->path, put_back(s->which));
 		return SPOOL_DAMAGED;
 	}
 	strbuf_addf(err, "%s: is not there: run pop-admin init", s->path);
@@ -380,7 +387,10 @@ index_open(struct spool *sp, enum index_db which, struct index_store **store_r, 
 	st = look_beside(sp, s, err);
 	if (st == SPOOL_OK)
 		st = open_store(s, err);
-	if (st != SPOOL_OK && err->len == 0)
+	if ((st == SPOOL_DAMAGED || st == SPOOL_IO) && err->len == 0)
+		strbuf_addf(err, "%s: cannot be opened: %s: %s", s->path, spool_status_text(st),
+		    put_back(which));
+	else if (st != SPOOL_OK && err->len == 0)
 		strbuf_addf(err, "%s: cannot be opened: %s", s->path, spool_status_text(st));
 	if (st == SPOOL_OK)
 		*store_r = s;

@@ -366,7 +366,12 @@ spool_open_on(const struct spool_options *options, const struct disk_ops *disk,
 		*spool_r = sp;
 		return st;
 	}
-	if (err->len == 0)
+	if (err->len == 0 && st == SPOOL_DAMAGED)
+		strbuf_addf(err,
+		    "%s: index/index.db is damaged, or an older copy than the mail: put the right "
+		    "one back, or stop the daemons and run pop-admin reindex",
+		    options->dir);
+	else if (err->len == 0)
 		strbuf_addf(err, "%s: %s", options->dir, spool_status_text(st));
 	spool_close(&sp);
 	return st;
