@@ -252,6 +252,7 @@ epoch_compare(struct spool *sp, struct index_conn *c)
 
 	if (st != SPOOL_OK || has >= atomic_load(&sp->epoch))
 		return st;
-	health_note_index(sp, "index/index.db was exchanged for an older copy");
+	health_note_index(
+	    sp, "index/index.db was exchanged for an older copy", HEALTH_INDEX_ADVICE);
 	return SPOOL_IO;
 }

@@ -24,6 +24,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "age.h"
 #include "base/clock.h"
@@ -165,6 +166,18 @@ give_place(struct group *g, struct index_conn *c, struct delivery *d, uint64_t *
 /* --- writing -------------------------------------------------------------- */
 
 /* All records of the common segment, behind what it has, in one write and one sync. */
+/* Somebody removed the file, or put another one in its place: nobody would ever read what is in it. */
+static bool
+has_no_name(int fd)
+{
+	struct stat file;
+
+	if (fstat(fd, &file) == 0 && file.st_nlink > 0)
+		return false;
+	errno = ENOENT;
+	return true;
+}
+
 static enum spool_status
 write_small(struct group *g, uint64_t start)
 {
@@ -189,7 +202,7 @@ write_small(struct group *g, uint64_t start)
 			record_blocks(r) * RECORD_BLOCK - r->header_len - r->wire_len };
 	}
 	if (disk_write(g->spool->disk, g->segment->fd, iov, n, start * RECORD_BLOCK) != 0 ||
-	    disk_sync_data(g->spool->disk, g->segment->fd) != 0)
+	    disk_sync_data(g->spool->disk, g->segment->fd) != 0 || has_no_name(g->segment->fd))
 		st = spool_failed(
 		    "segment_write_failed", segment_name(name, g->segment->id.number), errno);
 	free(iov);

@@ -146,6 +146,12 @@ health_any(struct spool *sp)
 	return sp->health != NULL && atomic_load(&sp->health->known) > 0;
 }
 
+size_t
+health_known(struct spool *sp)
+{
+	return sp->health != NULL ? atomic_load(&sp->health->known) : 0;
+}
+
 /* --- looking at files ------------------------------------------------------ */
 
 /* Blocks before `mark` are in the file; the last one perhaps in part, as a large message ends. */
@@ -277,14 +283,12 @@ health_look(struct spool *sp)
 /* --- the index ------------------------------------------------------------ */
 
 void
-health_note_index(struct spool *sp, const char *why)
+health_note_index(struct spool *sp, const char *why, const char *advice)
 {
 	if (sp->health == NULL || atomic_exchange(&sp->health->index_bad, true))
 		return;
 	log_event(LOG_LEVEL_ERROR, "index_not_believed", log_text("path", sp->dir),
-	    log_text("error", why),
-	    log_text("advice", "no mail is taken or shown: stop the daemons, put the right "
-			       "index/index.db back or run pop-admin reindex, and start them"));
+	    log_text("error", why), log_text("advice", advice));
 }
 
 bool

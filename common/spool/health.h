@@ -34,12 +34,17 @@ enum spool_status health_look(struct spool *);
 void health_note_segment(struct spool *, uint64_t number, const char *why);
 /* Some segment is noted; false is the usual case, and costs a look at a number. */
 bool health_any(struct spool *);
+/* How many, as far as is known. */
+size_t health_known(struct spool *);
 /* Whether its messages may be listed.  One that was noted is looked at again, and forgotten when it
  * is well: somebody may have put it back.  Blocks for that. */
 bool health_segment(struct spool *, uint64_t number);
 
+#define HEALTH_INDEX_ADVICE \
+	"no mail is taken or shown: stop the daemons, put the right index/index.db back or run " \
+	"pop-admin reindex, and start them"
 /* The index is not to be believed until the spool is opened anew; logged once. */
-void health_note_index(struct spool *, const char *why);
+void health_note_index(struct spool *, const char *why, const char *advice);
 /* It may be believed as far as is known. */
 bool health_index(struct spool *);
 

@@ -261,6 +261,16 @@ index_file(struct spool *sp)
 	return sp->index->file_fd;
 }
 
+static bool
+segments_in_place(const struct spool *sp)
+{
+	struct stat open_dir, named;
+
+	return fstat(sp->segments_fd, &open_dir) == 0 &&
+	       fstatat(sp->dir_fd, "segments", &named, 0) == 0 && open_dir.st_ino == named.st_ino &&
+	       open_dir.st_dev == named.st_dev;
+}
+
 /* Once a second, and when nothing is open that will find out anyway: somebody may have exchanged the
  * file under us, by name or in place. */
 static void
@@ -274,9 +284,19 @@ look_at_file(struct spool *sp, struct index_store *s)
 	    !atomic_compare_exchange_strong(&s->looked_s, &before, (uint64_t)now.tv_sec))
 		return;
 	if (!index_in_place(s))
-		health_note_index(sp, "index/index.db is not there any more, or is another file");
+		health_note_index(sp, "index/index.db is not there any more, or is another file",
+		    HEALTH_INDEX_ADVICE);
 	else if (!epoch_file_holds(sp, s->file_fd))
-		health_note_index(sp, "index/index.db was exchanged for an older copy");
+		health_note_index(
+		    sp, "index/index.db was exchanged for an older copy", HEALTH_INDEX_ADVICE);
+	else if (!index_log_in_place(s))
+		health_note_index(
+		    sp, "index/index.db-wal was removed or exchanged", HEALTH_INDEX_ADVICE);
+	else if (!segments_in_place(sp))
+		health_note_index(sp, "segments/ is not the folder any more that it was",
+		    "no mail is taken or shown: put it back and start the daemons anew; where it "
+		    "is lost, stop them, run pop-admin init and check --repair, and bring the mail "
+		    "back from a backup");
 }
 
 static enum spool_status

@@ -80,6 +80,8 @@ bool index_in_place(const struct index_store *);
 int index_open_file(struct index_store *);
 /* index_log.c: opens our descriptor of the log and makes its name durable. */
 enum spool_status index_log_open(struct index_store *);
+/* The log that is open has its name still. */
+bool index_log_in_place(struct index_store *);
 /* After a COMMIT that failed: makes sure that none of it can come back.  With the writer's lock. */
 enum spool_status index_bury(struct index_conn *);
 

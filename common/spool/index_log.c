@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -52,6 +53,18 @@ index_log_open(struct index_store *s)
 {
 	s->log_fd = open_log(s);
 	return s->log_fd >= 0 ? SPOOL_OK : spool_failed("log_open_failed", LOG_FILE, errno);
+}
+
+bool
+index_log_in_place(struct index_store *s)
+{
+	struct stat file;
+	int rc;
+
+	pthread_mutex_lock(&s->log_mutex);
+	rc = fstat(s->log_fd, &file);
+	pthread_mutex_unlock(&s->log_mutex);
+	return rc != 0 || file.st_nlink > 0;
 }
 
 static void

@@ -356,6 +356,43 @@ START_TEST(exchanged_meanwhile)
 }
 END_TEST
 
+/* The log of an index that is open, and the folder of its mail: what is written to them is nobody's. */
+static const char *const taken_away[] = {
+	"rm index.db-wal",
+	"cp index.db-wal x && mv x index.db-wal",
+	"cd .. && mv segments away && cp -r away segments",
+	"cd .. && rm -r segments",
+};
+
+START_TEST(taken_away_meanwhile)
+{
+	open_as(SPOOL_SMTPD);
+	ck_assert_int_eq(spool_wait_ready(sp), SPOOL_OK);
+	ck_assert_int_eq(test_deliver(sp, 3, 1000, 1, 1, NULL), SPOOL_OK);
+	assert_shown(1, 2);
+	in_index(taken_away[_i]);
+	usleep(1100000);
+	assert_refused(1);
+	ck_assert_int_eq(spool_may_deliver(sp), SPOOL_NOT_READY);
+}
+END_TEST
+
+/* Before a delivery is acknowledged its segment is looked at: whose name is gone nobody would read. */
+START_TEST(segment_removed_under_its_writer)
+{
+	uint64_t id;
+
+	open_as(SPOOL_SMTPD);
+	ck_assert_int_eq(spool_wait_ready(sp), SPOOL_OK);
+	ck_assert_int_eq(test_deliver(sp, 3, 1000, 1, 1, &id), SPOOL_OK);
+	ck_assert_int_eq(unlink(segment_path(id)), 0);
+	ck_assert_int_eq(test_deliver(sp, 4, 1000, 1, 1, NULL), SPOOL_IO);
+	/* And the next one comes into another. */
+	ck_assert_int_eq(test_deliver(sp, 5, 1000, 2, 2, &id), SPOOL_OK);
+	ck_assert_int_eq(test_read_back(sp, id, 2), 5);
+}
+END_TEST
+
 /* What a power cut leaves is not older: the file never says more than the disk has. */
 START_TEST(epoch_only_rises)
 {
@@ -403,6 +440,8 @@ main(void)
 	tcase_add_loop_test(tc, older_index, 0, 3);
 	tcase_add_test(tc, log_taken_away);
 	tcase_add_loop_test(tc, exchanged_meanwhile, 0, 2);
+	tcase_add_loop_test(tc, taken_away_meanwhile, 0, 4);
+	tcase_add_test(tc, segment_removed_under_its_writer);
 	tcase_add_test(tc, epoch_only_rises);
 	suite_add_tcase(suite, tc);
 	srunner_run_all(runner, CK_NORMAL);
