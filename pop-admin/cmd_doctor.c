@@ -102,6 +102,25 @@ look_at_user(void *arg, const struct account_user *u)
 }
 
 static enum spool_status
+look_at_segments(struct doctor *d)
+{
+	uint64_t n = 0;
+	enum spool_status st = survey_segments(d->a->spool, &n);
+
+	if (st == SPOOL_OK && n > 0)
+		find(d, "segments that are missing or too short: %" PRIu64, n);
+	return st;
+}
+
+static enum spool_status
+look_at_damaged_mail(struct doctor *d)
+{
+	if (d->survey.set_apart > 0)
+		find(d, "messages that are set apart: %" PRIu64, d->survey.set_apart);
+	return SPOOL_OK;
+}
+
+static enum spool_status
 look_at_quotas(struct doctor *d)
 {
 	return account_user_list(d->a->spool, look_at_user, d);
@@ -203,6 +222,12 @@ static const struct {
 	{ "holes", look_at_holes,
 	    "room returns when all of a segment is deleted; ext4, xfs and btrfs give it back at "
 	    "once" },
+	{ "segments", look_at_segments,
+	    "put the files back, or run pop-admin check --repair: until then their mailboxes are "
+	    "not shown" },
+	{ "damaged mail", look_at_damaged_mail,
+	    "pop-admin status names it: pop-admin restore DIR --mail ADDRESS UID, or pop-admin "
+	    "mail remove ADDRESS UID" },
 	{ "quota", look_at_quotas, "pop-admin user quota ADDRESS SIZE, or have mail deleted" },
 	{ "postmaster", look_at_postmasters,
 	    "pop-admin user add it, or name a mailbox as postmaster in [site]" },

@@ -11,6 +11,7 @@
 #include "base/num.h"
 #include "disk.h"
 #include "files.h"
+#include "health.h"
 #include "lock.h"
 #include "maildrop_internal.h"
 #include "record.h"
@@ -168,6 +169,15 @@ survey_set_apart(struct spool *sp, size_t max,
 		each(arg, address, uid);
 	}
 	index_read_end(sp, &c);
+	return st;
+}
+
+enum spool_status
+survey_segments(struct spool *sp, uint64_t *damaged_r)
+{
+	enum spool_status st = health_look(sp);
+
+	*damaged_r = health_known(sp);
 	return st;
 }
 

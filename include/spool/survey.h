@@ -46,6 +46,10 @@ enum spool_status survey_spool(struct spool *, struct survey *survey_r);
 enum spool_status survey_set_apart(struct spool *, size_t max,
     void (*each)(void *arg, const char *address, const char *uid), void *arg);
 
+/* Looks at the segments' files: how many are missing, or shorter than what was written to them.
+ * Each is logged.  As survey_spool(). */
+enum spool_status survey_segments(struct spool *, uint64_t *damaged_r);
+
 /* Tries on an unnamed file whether the file system gives blocks back from within one. */
 enum spool_status survey_holes(struct spool *, bool *possible_r);
 
