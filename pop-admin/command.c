@@ -55,9 +55,11 @@ const struct command commands[] = {
 	    "tells which mailboxes mail to ADDRESS reaches" },
 
 	{ "mail", "list", cmd_mail_list, COMMAND_DELETED, 1, 1, "ADDRESS [--deleted]",
-	    "lists the mail in a mailbox; --deleted lists what can be restored instead" },
+	    "lists the mail in a mailbox, what is set apart marked; --deleted lists what can be "
+	    "restored instead" },
 	{ "mail", "show", cmd_mail_show, 0, 2, 2, "ADDRESS UID", "writes a message out" },
-	{ "mail", "remove", cmd_mail_remove, 0, 2, SOME, "ADDRESS UID...", "removes messages" },
+	{ "mail", "remove", cmd_mail_remove, 0, 2, SOME, "ADDRESS UID...",
+	    "removes messages, those too that are set apart" },
 	{ "mail", "restore", cmd_mail_restore, COMMAND_NEW_UID, 1, SOME,
 	    "ADDRESS [UID...] [--new-uid]",
 	    "brings deleted mail back, all of it where no UID is named, as far as keep_deleted "
@@ -76,13 +78,14 @@ const struct command commands[] = {
 	    "counts the store anew, sums, holders, what is kept, dead and given back, and reads "
 	    "each "
 	    "message against its checksum; 65 when something is wrong; --repair mends what can be "
-	    "mended and sets damaged mail apart, a copy of it in damaged/; --quick reads no "
-	    "message" },
+	    "mended, a segment's header too, and sets damaged mail apart, a copy of it in "
+	    "damaged/; --quick reads no message" },
 	{ "reindex", NULL, cmd_reindex, COMMAND_MAKES_SPOOL, 0, 0, "",
 	    "rebuilds the index from the segments alone, with the daemons stopped; accounts are "
 	    "kept "
-	    "where the old index can be read, else mailboxes come back disabled until they get a "
-	    "password; mail deleted lately can come back" },
+	    "as far as the old index can be read, else mailboxes come back disabled until they get "
+	    "a password, and without an age; it says what is lost; mail deleted lately can come "
+	    "back" },
 	{ "backup", NULL, cmd_backup, COMMAND_MAKES_SPOOL, 1, 1, "DIR",
 	    "copies the spool into a folder while the daemons run, reads the copy back, and says "
 	    "so; "
