@@ -103,6 +103,12 @@ crash-mutations: $(CRASH)
 	$(Q)CC="$(CC)" CFLAGS="$(CPPFLAGS_ALL) $(CFLAGS_ALL)" LDFLAGS="$(LDFLAGS_ALL)" LIBS="$(LIBS)" \
 	    sh tests/crash/mutations.sh $(BUILD) $(CRASH_CUTS) $(MUTATE)
 
+# Each file and folder of a spool damaged in each way, the daemons stopped and running; `make check` has
+# each file once.
+.PHONY: damage
+damage: all
+	$(Q)TEST_SLOW=$(TEST_SLOW) python3 tests/e2e/damage.py --build $(BUILD) everything_each_way
+
 # --- the whole suite -------------------------------------------------------
 # ONLY=TEXT runs the tests in whose name it occurs.  What a sanitizer slows
 # down waits longer (TEST_SLOW) and carries less (TEST_LOAD).

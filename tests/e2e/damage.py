@@ -18,7 +18,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 from report import Report  # noqa: E402
-from testsite import Site, PASSWORD, SLOW  # noqa: E402
+from testsite import Site, SiteError, PASSWORD, SLOW  # noqa: E402
 
 LOAD = float(os.environ.get("TEST_LOAD", "1"))
 JOE = "joe@example.test"
@@ -220,8 +220,11 @@ def each(case, build, rows):
     of them will do."""
     rows = rows[::max(1, round(.5 / LOAD))]
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        for done in [pool.submit(case, build, *row) for row in rows]:
-            done.result()
+        for row, done in [(row, pool.submit(case, build, *row)) for row in rows]:
+            try:
+                done.result()
+            except Exception as e:
+                raise AssertionError("%s: %r" % ([getattr(x, "__name__", x) for x in row], e)) from e
 
 
 def segment_way(build, stopped, way):
@@ -361,7 +364,207 @@ def index_way(build, stopped, way, log):
 def index(build):
     ways = (way_delete, way_cut, way_empty, way_overwrite, way_exchange, way_in_place)
     each(index_way, build, [(stopped, way, log) for stopped in (True, False) for way in ways
-                            for log in (True, False)])
+                            for log in (True, False) if stopped or log == (way is not way_delete)])
+
+
+# --- everything ----------------------------------------------------------------------------------
+
+FILES = ("index/index.db", "index/index.db-wal", "index/index.db-shm", "secrets/secrets.db",
+         "secrets/secrets.db-wal", "secrets/secrets.db-shm", "segments/first", "segments/large",
+         "segments/current", "segments/epoch", "locks/roles", "locks/writer", "locks/1", "ballast",
+         "run/smtpd-wake")
+FOLDERS = ("index", "secrets", "segments", "locks", "run")
+
+
+def any_delete(path, _old):
+    shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
+
+
+def any_cut(path, _old):
+    os.truncate(path, os.path.getsize(path) // 2)
+
+
+def any_empty(path, _old):
+    os.truncate(path, 0)
+
+
+def any_overwrite(path, _old):
+    overwrite(path, 0, b"\xa5" * max(16, os.path.getsize(path)))
+
+
+def any_exchange(path, old):
+    if os.path.isdir(old):
+        shutil.rmtree(path)
+        shutil.copytree(old, path)
+    else:
+        shutil.copyfile(old, path + ".new")
+        os.rename(path + ".new", path)
+
+
+ANY = (any_delete, any_cut, any_empty, any_overwrite, any_exchange)
+
+
+def all_rows():
+    """What is damaged, how, and whether the daemons are stopped; a socket has no octets."""
+    for what in FILES + FOLDERS:
+        for way in ANY:
+            if what in FOLDERS and way not in (any_delete, any_exchange):
+                continue
+            if what == "run/smtpd-wake" and way is not any_delete:
+                continue
+            if (what, way) == ("segments/current", any_exchange):
+                continue
+            for stopped in (True, False):
+                yield what, way, stopped
+
+
+def few_rows():
+    """Each once, one way and the other."""
+    rows = list(all_rows())
+    for i, what in enumerate(FILES + FOLDERS):
+        mine = [row for row in rows if row[0] == what]
+        yield mine[i * 3 % len(mine)]
+
+
+def start(site, name):
+    """Starts it; one that cannot run says why and ends, but not by a signal."""
+    try:
+        site.start(name)
+    except SiteError:
+        daemon = site.daemons.pop(name)
+        if daemon.process.poll() is None:
+            daemon.kill()
+            raise
+        same((daemon.process.returncode, "event=start_failed" in daemon.text()), (69, True))
+
+
+def look(site, address, whole):
+    """A login: all of it, or none for now; where the daemon went, no answer."""
+    if "pop3d" not in site.daemons:
+        return
+    try:
+        seen = uids(site, address)
+    except (OSError, EOFError):
+        seen = TEMP
+    assert seen in (whole, TEMP, "-ERR EOF]"), seen
+
+
+def submitted(site, to, number):
+    """Whether it was acknowledged; a refusal is for now."""
+    if "smtpd" not in site.daemons:
+        return False
+    try:
+        deliver(site, [to], number)
+    except smtplib.SMTPRecipientsRefused as e:
+        same({code // 100 for code, _ in e.recipients.values()}, {4})
+        return False
+    except smtplib.SMTPResponseException as e:
+        same(e.smtp_code // 100, 4)
+        return False
+    except (OSError, EOFError):
+        return False
+    return True
+
+
+def end(site, what):
+    """In good order, or where SQLite's shared memory was cut with a sentence."""
+    for name in list(site.daemons):
+        daemon = site.daemons.pop(name)
+        if what.endswith("-shm") and daemon.process.poll() is not None:
+            same(daemon.process.returncode, 74)
+            assert "event=mapping_lost" in daemon.text(), daemon.tail()
+        else:
+            daemon.stop()
+
+
+def ask(site, *arguments):
+    """An administrator's question: answered, with whatever exit code, never by a signal."""
+    done = subprocess.run([os.path.join(site.build, "pop-admin"), "-c", site.conf, *arguments],
+                          capture_output=True, check=False, timeout=120 * SLOW)
+    assert done.returncode in (0, 65, 69, 74), (arguments, done)
+    assert done.returncode == 0 or done.stderr, (arguments, done)
+    return done.returncode
+
+
+def prescribed(site, what, folder):
+    """What administration.md says, with the daemons stopped."""
+    if what.startswith("index"):
+        site.admin("reindex")
+    elif what in ("secrets", "secrets/secrets.db"):
+        shutil.rmtree(os.path.join(site.spool, "secrets"), ignore_errors=True)
+        site.admin("init")
+        for address in (JOE, ANN):
+            site.admin("user", "passwd", address, stdin=PASSWORD + "\n")
+    elif what == "segments":
+        # What came meanwhile stays.
+        shutil.copytree(folder, os.path.join(site.spool, what), dirs_exist_ok=True)
+    elif what.startswith("segments"):
+        site.admin("check", "--repair")
+    elif what.startswith("locks"):
+        site.admin("init")
+    for name in ("smtpd", "pop3d"):
+        site.start(name)
+    # Without the old index they are disabled.
+    for address in (JOE, ANN):
+        if uids(site, address).__class__ is str:
+            site.admin("user", "passwd", address, stdin=PASSWORD + "\n")
+
+
+def any_way(build, what, way, stopped):
+    with filled(build) as (site, _joe, _ann):
+        week = os.path.join(site.folder, "week")
+        for name in ("pop3d", "smtpd"):
+            site.stop(name)
+        shutil.copytree(site.spool, week, 
+                        ignore=lambda *_: ["smtpd-wake"] + ["ballast"] * (what != "ballast"))
+        site.start("smtpd")
+        deliver(site, [JOE], 6)
+        site.start("pop3d")
+        joe, ann = uids(site, JOE), uids(site, ANN)
+        names = {"first": joe[0], "large": joe[3], "current": joe[4]}
+        damaged = what
+        if os.path.basename(what) in names:
+            damaged = "segments/" + os.path.basename(segment_of(site, names[os.path.basename(what)]))
+        lost = [u for u in joe if segment_of(site, u) == os.path.join(site.spool, damaged)]
+        folder = shutil.copytree(os.path.join(site.spool, "segments"), os.path.join(site.folder, "now"))
+        if stopped:
+            for name in ("pop3d", "smtpd"):
+                site.stop(name)
+        way(os.path.join(site.spool, damaged), os.path.join(week, damaged))
+        if stopped:
+            for name in ("smtpd", "pop3d"):
+                start(site, name)
+        taken = {JOE: 0, ANN: 0}
+        for i in range(3):
+            for address, whole in ((JOE, joe), (ANN, ann)):
+                # One that has got mail meanwhile has the more.
+                if taken[address] == 0:
+                    look(site, address, whole)
+            # As much as a daemon needs to look at its files.
+            if not stopped:
+                time.sleep(0.6)
+            if i > 0:
+                taken[JOE] += submitted(site, JOE, 10 + i)
+        for question in ("check", "doctor", "status"):
+            ask(site, question)
+        end(site, what)
+        prescribed(site, what, folder)
+        now = {JOE: uids(site, JOE), ANN: uids(site, ANN)}
+        for address, whole in ((JOE, joe), (ANN, ann)):
+            left = [u for u in whole if u in now[address]]
+            gone = [u for u in whole if u not in now[address]]
+            assert not set(gone) - set(lost), (address, gone)
+            # Each that was acknowledged is there.
+            same(len(now[address]) - len(left), taken[address])
+        ask(site, "check")
+
+
+def everything(build):
+    each(any_way, build, list(few_rows()))
+
+
+def everything_each_way(build):
+    each(any_way, build, list(all_rows()))
 
 
 def reindex_refused(build):
@@ -411,9 +614,11 @@ def main():
     parser.add_argument("only", nargs="*", help="names of tests")
     arguments = parser.parse_args()
     report = Report()
-    for test in (record, large_record, segment, index, reindex_refused, extract):
-        if not arguments.only or test.__name__ in arguments.only:
-            report.run(test.__name__, test, arguments.build)
+    tests = (record, large_record, segment, index, everything, reindex_refused, extract)
+    if arguments.only:
+        tests = [t for t in (*tests, everything_each_way) if t.__name__ in arguments.only]
+    for test in tests:
+        report.run(test.__name__, test, arguments.build)
     Site.forget()
     report.done()
 
