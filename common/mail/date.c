@@ -216,17 +216,19 @@ to_seconds(const struct moment *m, uint64_t *unix_seconds_r)
 		.tm_mday = (int)m->day,
 		.tm_hour = (int)m->hour,
 		.tm_min = (int)m->minute,
-		.tm_sec = (int)m->second,
 	};
 	time_t t;
 
 	if (m->year < 1970)
 		return -1;
 	t = timegm(&tm);
-	/* The thirty-first of February is no day. */
-	if (t == -1 || (tm.tm_mday != (int)m->day && m->second < 60) || t - m->offset_s < 0)
+	/* The thirty-first of February is no day.  A leap second is in the next minute. */
+	if (t == -1 || tm.tm_mday != (int)m->day)
 		return -1;
-	*unix_seconds_r = (uint64_t)(t - m->offset_s);
+	t += (time_t)m->second - m->offset_s;
+	if (t < 0)
+		return -1;
+	*unix_seconds_r = (uint64_t)t;
 	return 0;
 }
 
