@@ -3,6 +3,8 @@
 #
 #   sh init/setup.sh         to build it and to run `make demo`
 #   sh init/setup.sh test    to run `make check`, `make lint`, `make fuzz` and .ci/run as well
+#   sh init/setup.sh peers   fetches, installing nothing, the servers that `make bench` compares
+#                            with, each into a root of its own below build/peers (Debian alone)
 #
 # Debian and Ubuntu are tried.  Fedora (dnf), Alpine (apk) and Arch (pacman) are written with care
 # and untried; the sources want glibc, so that Alpine needs more than packages.
@@ -11,9 +13,9 @@ set -eu
 
 purpose=${1:-build}
 case $purpose in
-build | test) ;;
+build | test | peers) ;;
 *)
-	echo "usage: sh init/setup.sh [test]" >&2
+	echo "usage: sh init/setup.sh [test | peers]" >&2
 	exit 64
 	;;
 esac
@@ -66,6 +68,53 @@ setup_apt() {
 	fi
 }
 
+# MTAs exclude one another, so each is unpacked, with what this machine lacks of its libraries, where
+# the bench lays it over the machine's own files.  A peer that cannot be had is left out.
+setup_peers() {
+	peers=$(cd "$(dirname "$0")/.." && pwd)/build/peers
+	as_root apt-get -q update
+	fetch_peer postfix postfix dovecot-lmtpd dovecot-pop3d
+	fetch_peer opensmtpd opensmtpd dovecot-pop3d
+	fetch_peer courier courier-mta courier-pop
+}
+
+fetch_peer() {
+	folder=$peers/$1
+	shift
+	if [ -e "$folder/packages" ]; then
+		echo "setup: $folder is there"
+		return
+	fi
+	rm -rf "$folder"
+	mkdir -p "$folder/deb" "$folder/root/usr/bin" "$folder/root/usr/sbin" "$folder/root/usr/lib"
+	for link in bin sbin lib; do
+		ln -s "usr/$link" "$folder/root/$link"
+	done
+	wanted=$(apt-get -qq -s --no-install-recommends install "$@" | awk '/^Inst/ { print $2 }') ||
+	    wanted=
+	for package in "$@"; do
+		case " $(echo "$wanted" | tr '\n' ' ') " in
+		*" $package "*) ;;
+		*)
+			echo "setup: $package cannot be fetched (or is installed here): no peer $folder" >&2
+			rm -rf "$folder"
+			return
+			;;
+		esac
+	done
+	# shellcheck disable=SC2086  # a list of words
+	if ! (cd "$folder/deb" && apt-get -q download $wanted); then
+		rm -rf "$folder"
+		return
+	fi
+	for file in "$folder"/deb/*.deb; do
+		dpkg-deb --fsys-tarfile "$file" | tar -x -C "$folder/root" --keep-directory-symlink
+		dpkg-deb -W "$file" >> "$folder/packages.new"
+	done
+	rm -rf "$folder/deb"
+	mv "$folder/packages.new" "$folder/packages"
+}
+
 clang_has_runtimes() {
 	command -v clang >/dev/null 2>&1 &&
 	    echo 'int LLVMFuzzerTestOneInput(void); int LLVMFuzzerTestOneInput(void) { return 0; }' |
@@ -103,7 +152,13 @@ setup_pacman() {
 	as_root pacman -S --needed --noconfirm $packages
 }
 
-if command -v apt-get >/dev/null 2>&1; then
+if [ "$purpose" = peers ]; then
+	if ! command -v apt-get >/dev/null 2>&1; then
+		echo "setup: peers are fetched by apt-get alone" >&2
+		exit 69
+	fi
+	setup_peers
+elif command -v apt-get >/dev/null 2>&1; then
 	setup_apt
 elif command -v dnf >/dev/null 2>&1; then
 	setup_dnf
