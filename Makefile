@@ -9,7 +9,8 @@
 #   make crash      what a power cut at any instant leaves, opened and looked at; MUTATE=NAME: with
 #                   a fault put in, crash-mutations: with each
 #   make damage     each file of a spool damaged in each way, under daemons that run and that do not
-#   make bench      deliveries a second beside what the disk can do; make bench-upkeep: expiry
+#   make bench      Restante beside other servers and the machine's limits; QUICK=1: in two minutes
+#                   bench-upkeep: what expiry costs
 #   make demo       a throw-away site that takes and serves one message
 #   make install    PREFIX and DESTDIR are heeded
 #

@@ -128,7 +128,7 @@ CONCURRENT := $(addprefix --unit ,$(CONCURRENT_UNITS)) \
 .PHONY: check check-concurrent
 check-concurrent: all $(CONCURRENT_UNITS)
 	$(Q)TEST_SLOW=$(TEST_SLOW) TEST_LOAD=$(TEST_LOAD) python3 tests/run.py --build $(BUILD) $(CONCURRENT)
-check: all $(UNIT_TESTS) $(REPLAYS) $(CRASH)
+check: all $(UNIT_TESTS) $(REPLAYS) $(CRASH) $(BUILD)/tests/bench/load
 	$(Q)TEST_SLOW=$(TEST_SLOW) TEST_LOAD=$(TEST_LOAD) python3 tests/run.py --build $(BUILD) \
 	    $(addprefix --unit ,$(UNIT_TESTS) $(CRASH)) $(addprefix --replay ,$(REPLAYS)) \
 	    $(addprefix --only ,$(ONLY))
@@ -178,11 +178,13 @@ install: all
 	    chmod 644 $(DESTDIR)$(UNITDIR)/$$(basename $$unit) || exit 1; done
 
 # --- bench -----------------------------------------------------------------
-# Figures hold within one run, on a machine that does nothing else.
-$(BUILD)/tests/bench/load: $(BUILD)/obj/tests/bench/load.o
+# Figures hold within one run, on a machine that does nothing else.  QUICK=1: two minutes;
+# BENCH holds further options, as bench.py --help has them.
+LOAD_OBJECTS := $(call objects,$(filter-out tests/bench/upkeep.c,$(call sources,tests/bench)))
+$(BUILD)/tests/bench/load: $(LOAD_OBJECTS)
 	$(call say,LINK,$@)
-	$(Q)mkdir -p $(@D) && $(CC) $(LDFLAGS_ALL) -o $@ $^
+	$(Q)mkdir -p $(@D) && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 
 .PHONY: bench
 bench: all $(BUILD)/tests/bench/load
-	$(Q)python3 tests/bench/deliver.py --build $(BUILD)
+	$(Q)python3 tests/bench/bench.py --build $(BUILD) $(if $(QUICK),--quick) $(BENCH)

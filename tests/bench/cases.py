@@ -1,0 +1,330 @@
+"""What is measured.  A case is a name, a unit, whether more is better, which servers can take
+part, and a function that measures one server once.
+
+A function gets a Ground and a server and returns one figure, or several by name: {"": main figure,
+"CPU": ...}.  Each measurement gets mailboxes that no other has used, so that all servers find the same:
+nothing is deleted between rounds, since creating files after mass deletion is slow on some file
+systems.
+"""
+
+import os
+import time
+
+import meters
+from servers import DOMAIN
+
+KIB, MIB = 1024, 1024 * 1024
+
+
+class Case:
+    """A row of the table, or several: one for each name that `measure` returns.  `who`: "all",
+    "pop3" for those that have a POP3 server of their own, "smtp" for those that speak SMTP."""
+
+    def __init__(self, key, title, unit, measure, more=True, who="all", quick=False, limit=None,
+                 **parameters):
+        self.key, self.title, self.unit, self.more = key, title, unit, more
+        self.measure, self.who, self.quick, self.limit = measure, who, quick, limit
+        self.parameters = parameters
+
+
+class Ground:
+    """What the cases share in one run: the build, how long to measure, mailboxes to give out."""
+
+    def __init__(self, build, quick, certificate):
+        self.build, self.quick = build, quick
+        self.seconds = 1 if quick else 3
+        self.certificate = certificate
+        self.next_mailbox = 0
+        self.given = {}
+
+    def mailboxes(self, case, turn, count):
+        """The first of `count` mailboxes: the same for each server, others for each round."""
+        if (case, turn) not in self.given:
+            self.given[case, turn] = self.next_mailbox
+            self.next_mailbox += count
+        return self.given[case, turn]
+
+    def load(self, part, **options):
+        options.setdefault("patience", 20 if self.quick else 600)
+        return meters.load(self.build, part, domain=DOMAIN, **options)
+
+
+def message(octets):
+    """One as the generator sends it, without the final dot."""
+    head = (b"From: <load@client.test>\r\nTo: <u@example.test>\r\n"
+            b"Date: Thu, 01 Jan 2026 00:00:00 +0000\r\nMessage-ID: <load@client.test>\r\n"
+            b"Subject: load\r\n\r\n")
+    line = b"x" * 76 + b"\r\n"
+    body = line * ((octets - len(head)) // len(line) + 1)
+    return (head + body)[:octets - 2] + b"\r\n"
+
+
+def fill(ground, server, first, mailboxes, each, octets):
+    """`each` messages into each mailbox, by the fastest way that the server has, and seen by
+    POP3 in the end."""
+    if hasattr(server, "fill"):
+        for mailbox in range(first, first + mailboxes):
+            server.fill(mailbox, each, message(octets))
+    else:
+        ground.load("deliver", port=server.smtp, connections=min(50, max(1, each * mailboxes // 4)),
+                    each=0, messages=mailboxes * each, first=first, mailboxes=mailboxes,
+                    octets=octets)
+    got = ground.load("count", port=server.pop3, first=first, mailboxes=mailboxes)["messages"]
+    if got != mailboxes * each:
+        raise meters.LoadFailed("POP3 has %d of %d messages put there" % (got, mailboxes * each))
+
+
+# --- 1. delivery -----------------------------------------------------------
+
+def deliver(ground, server, case, turn, octets=4 * KIB, connections=1, recipients=1, each=100,
+            tls="none", pipelining=0):
+    """Messages a second until POP3 has them, and what they cost."""
+    lmtp = server.smtp is None
+    first = ground.mailboxes(case, turn, 10)
+    # What is queued is delivered after the time is up: not much is, so that it comes to an end.
+    most = (100 if ground.quick else 2000) // recipients if server.queues else 10 ** 6
+    os.sync()
+    cpu, disk = meters.cpu_seconds(server.roots()), meters.disk(server.folder)
+    got = ground.load("deliver", port=server.lmtp if lmtp else server.smtp, lmtp=int(lmtp),
+                      pop3=server.pop3, connections=connections, messages=most,
+                      opening=server.opening, seconds=ground.seconds, octets=octets, recipients=recipients, each=each,
+                      first=first, mailboxes=10, tls=tls, pipelining=pipelining)
+    os.sync()
+    count = got["messages"]
+    out = {"": got["stored_per_s"] * recipients,
+           "reply p50, ms": got["reply_p50_ms"], "reply p99, ms": got["reply_p99_ms"],
+           "reply worst, ms": got["reply_worst_ms"],
+           "CPU ms for each": (meters.cpu_seconds(server.roots()) - cpu) * 1e3 / count / recipients}
+    after = meters.disk(server.folder)
+    if disk and after:
+        out["disk octets for each octet"] = (after[0] - disk[0]) / (count * octets)
+        out["flushes for each message"] = (after[1] - disk[1]) / count
+    return out
+
+
+def discarding(ground, connections=1, octets=4 * KIB, each=100):
+    """The same dialogue with a server that keeps nothing."""
+    server = meters.Background(ground.build, "answer", proto="smtp")
+    try:
+        return ground.load("deliver", port=int(server.said["port"]), connections=connections,
+                           messages=10 ** 7, seconds=ground.seconds, octets=octets,
+                           each=each)["accepted_per_s"]
+    finally:
+        server.close()
+
+
+def sequential(ground):
+    """64 KiB pieces a second, ten to a sync."""
+    return meters.load(ground.build, "sequential", folder=ground.folder,
+                       seconds=ground.seconds)["pieces_per_s"]
+
+
+def lone_client(ground):
+    """Messages a second of one client, were there only its six round trips and a sync.
+    With 100 messages a connection, greeting, EHLO and QUIT are another three for each hundred."""
+    sync = meters.load(ground.build, "sync", folder=ground.folder, seconds=ground.seconds)
+    trip = meters.load(ground.build, "roundtrip", seconds=ground.seconds)
+    return 1e3 / (4.03 * trip["roundtrip_ms"] + sync["sync_ms"])
+
+
+# --- 2. retrieval ----------------------------------------------------------
+
+def sessions(ground, server, case, turn, tls="none"):
+    """Sessions a second that find no mail."""
+    first = ground.mailboxes(case, 0, 100)
+    # The passwords become known.
+    ground.load("count", port=server.pop3, first=first, mailboxes=100)
+    cpu = meters.cpu_seconds(server.roots())
+    got = ground.load("fetch", port=server.pop3, connections=20, mailboxes=100, first=first,
+                      seconds=ground.seconds, tls=tls)
+    return {"": got["sessions_per_s"], "p99, ms": got["session_p99_ms"],
+            "CPU ms for each": (meters.cpu_seconds(server.roots()) - cpu) * 1e3 / got["sessions"]}
+
+
+def bare_sessions(ground):
+    server = meters.Background(ground.build, "answer", proto="pop3")
+    try:
+        return ground.load("fetch", port=int(server.said["port"]), connections=20, mailboxes=100,
+                           seconds=ground.seconds)["sessions_per_s"]
+    finally:
+        server.close()
+
+
+def retrieve(ground, server, case, turn, octets=10 * KIB, count=100, clients=4, window=1,
+             tls="none", cold=False):
+    """MB a second of RETR, again and again; cold: once, with nothing in the page cache."""
+    first = ground.mailboxes("retr %d %d" % (octets, clients), 0, clients)
+    if (server.name, octets, clients) not in ground.given:
+        fill(ground, server, first, clients, count, octets)
+        ground.given[server.name, octets, clients] = True
+    options = {"sessions": clients} if cold else {"endless": 1, "seconds": ground.seconds,
+                                                  "sessions": 0}
+    if cold:
+        meters.forget_pages(server.folder)
+    return ground.load("fetch", port=server.pop3, connections=clients, mailboxes=clients,
+                       first=first, retr=count, window=window, tls=tls, **options)["mb_per_s"]
+
+
+def by_sendfile(ground):
+    return meters.load(ground.build, "sendfile", folder=ground.folder,
+                       seconds=ground.seconds)["mb_per_s"]
+
+
+def by_tls(ground):
+    certificate, key = ground.certificate
+    return meters.load(ground.build, "tls", certificate=certificate, key=key,
+                       seconds=ground.seconds)["mb_per_s"]
+
+
+def listing(ground, server, case, turn, count=1000):
+    """Milliseconds for login, STAT and UIDL: the first session after the mail came, and the median
+    of those after it."""
+    first = ground.mailboxes(case, turn, 1)
+    # The password is known; the mail came after that.
+    ground.load("count", port=server.pop3, first=first, mailboxes=1)
+    if hasattr(server, "fill"):
+        server.fill(first, count, message(KIB))
+    else:
+        fill(ground, server, first, 1, count, KIB)
+    options = {"port": server.pop3, "first": first, "stat": 1}
+    begun = ground.load("fetch", uidl=1, sessions=1, **options)
+    if begun["listed"] != count:
+        raise meters.LoadFailed("UIDL lists %d of %d" % (begun["listed"], count))
+    got = ground.load("fetch", uidl=1, list=1, sessions=5, **options)
+    return {"": got["login_p50_ms"] + got["stat_p50_ms"] + got["uidl_p50_ms"],
+            "first session": begun["login_p50_ms"] + begun["stat_p50_ms"] + begun["uidl_p50_ms"],
+            "LIST alone": got["list_p50_ms"]}
+
+
+def deleting(ground, server, case, turn, count=1000):
+    """Milliseconds for DELE of all, pipelined, and QUIT."""
+    first = ground.mailboxes(case, turn, 1)
+    fill(ground, server, first, 1, count, KIB)
+    got = ground.load("fetch", port=server.pop3, first=first, sessions=1, dele=count, window=100)
+    left = ground.load("count", port=server.pop3, first=first, mailboxes=1)["messages"]
+    if got["deleted"] != count or left != 0:
+        raise meters.LoadFailed("%d of %d deleted, %d left" % (got["deleted"], count, left))
+    return {"": got["dele_p50_ms"] + got["quit_p50_ms"], "QUIT alone": got["quit_p50_ms"]}
+
+
+# --- 3. both ---------------------------------------------------------------
+
+def delivery_beside_sessions(ground, server, case, turn, rate=200, mailboxes=200):
+    """Delivery's reply times alone, with POP3 on the same mailboxes, and with the same processor
+    time burnt beside it."""
+    seconds = 2 if ground.quick else 8
+    first = ground.mailboxes(case, turn, mailboxes)
+    fill(ground, server, first, mailboxes, 10 * seconds * rate // mailboxes, 4 * KIB)
+    lmtp = server.smtp is None
+    probe = {"port": server.lmtp if lmtp else server.smtp, "lmtp": int(lmtp), "connections": 10,
+             "each": 0, "messages": 10 ** 6, "seconds": seconds, "rate": 50, "first": first,
+             "mailboxes": mailboxes, "opening": server.opening}
+    idle = ground.load("deliver", **probe)
+    cpu, begun = meters.cpu_seconds(server.roots()), time.monotonic()
+    fetching = meters.Beside(ground.build, "fetch", port=server.pop3, connections=50, rate=rate,
+                             seconds=seconds, first=first, mailboxes=mailboxes, domain=DOMAIN,
+                             retr=10, dele=10)
+    busy = ground.load("deliver", **probe)
+    fetched = fetching.result()
+    burnt = meters.cpu_seconds(server.roots()) - cpu
+    share = burnt / (time.monotonic() - begun) / os.cpu_count() * 100
+    burning = meters.Beside(ground.build, "burn", threads=os.cpu_count(),
+                            percent=max(1, min(100, round(share))), seconds=seconds)
+    control = ground.load("deliver", **probe)
+    burning.result()
+    return {"": busy["reply_p99_ms"], "p50, ms": busy["reply_p50_ms"],
+            "worst, ms": busy["reply_worst_ms"], "p99 alone, ms": idle["reply_p99_ms"],
+            "p99 with the time burnt, ms": control["reply_p99_ms"],
+            "against alone": busy["reply_p99_ms"] / idle["reply_p99_ms"],
+            "against the time burnt": busy["reply_p99_ms"] / control["reply_p99_ms"],
+            "sessions a second": fetched["sessions_per_s"],
+            "messages fetched and deleted a second": fetched["deleted"] / fetched["seconds"]}
+
+
+# --- 4. idle ---------------------------------------------------------------
+
+def idle(ground, server, case, turn, count=1000, login=False, tls="none", messages=100):
+    """KiB of memory for each open connection."""
+    first = 0
+    if login:
+        first = ground.mailboxes("idle %d" % count, 0, count)
+        if (server.name, "idle", count) not in ground.given:
+            fill(ground, server, first, count, messages, KIB)
+            ground.given[server.name, "idle", count] = True
+    before = meters.pss_octets(server.roots())
+    held = meters.Background(ground.build, "idle", port=server.pop3, connections=count,
+                             mailboxes=count, first=first, stat=int(login), tls=tls, domain=DOMAIN)
+    try:
+        time.sleep(0.5)
+        return (meters.pss_octets(server.roots()) - before) / count / 1024
+    finally:
+        held.close()
+
+
+def table(quick):
+    """The cases of a run, in order."""
+    yield from delivery_cases(quick)
+    yield from retrieval_cases(quick)
+    yield Case("both", "delivery's p99 with 200 POP3 sessions a second, each 10 RETR and 10 DELE",
+               "ms", delivery_beside_sessions, more=False, quick=True, who="pop3")
+    small, large = (50, 200) if quick else (1000, 5000)
+    for tls, words in (("none", "plain"), ("start", "TLS")):
+        yield Case("idle before " + words, "an idle POP3 connection before login, " + words, "KiB",
+                   idle, more=False, quick=tls == "none", who="pop3", count=large, tls=tls)
+        yield Case("idle after " + words, "the same after login, 100 messages, " + words, "KiB",
+                   idle, more=False, quick=tls == "none", who="pop3", count=small, tls=tls,
+                   login=True)
+
+
+def delivery_cases(quick):
+    for octets, words in ((4 * KIB, "4 KiB"), (64 * KIB, "64 KiB"), (5 * MIB, "5 MiB")):
+        for connections in (1, 10, 100, 1000):
+            limit = None
+            if octets == 5 * MIB and connections > 10:
+                continue
+            if (octets, connections) == (4 * KIB, 1):
+                limit = ("4 round trips + an fdatasync", lone_client)
+            elif octets == 4 * KIB:
+                limit = ("discarding server", lambda g, c=connections: discarding(g, c))
+            elif (octets, connections) == (64 * KIB, 10):
+                limit = ("sequential writing", sequential)
+            yield Case("deliver %s %d" % (words, connections),
+                       "delivery, %s, %d connection%s" % (words, connections,
+                                                          "s" if connections > 1 else ""),
+                       "a second", deliver, limit=limit, octets=octets, connections=connections,
+                       quick=(octets, connections) in ((4 * KIB, 1), (4 * KIB, 100),
+                                                       (64 * KIB, 10)))
+    yield Case("deliver short", "delivery, 4 KiB, 100 connections, 1 message a connection",
+               "a second", deliver, connections=100, each=1,
+               limit=("discarding server", lambda g: discarding(g, 100, each=1)))
+    yield Case("deliver pipelined", "delivery, 4 KiB, 100 connections, pipelined", "a second",
+               deliver, connections=100, pipelining=1)
+    yield Case("deliver TLS", "delivery, 4 KiB, 100 connections, STARTTLS", "a second", deliver,
+               connections=100, tls="start", who="smtp")
+    yield Case("deliver 10", "deliveries, 4 KiB, 10 recipients, 10 connections", "a second",
+               deliver, connections=10, recipients=10, quick=True)
+
+
+def retrieval_cases(quick):
+    own = "pop3"
+    yield Case("sessions", "sessions without mail, password known", "a second", sessions, who=own,
+               quick=True, limit=("bare connects, same dialogue", bare_sessions))
+    yield Case("sessions TLS", "the same with STLS", "a second", sessions, who=own, tls="start")
+    yield Case("retr small", "RETR, 10 KiB, 4 clients", "MB/s", retrieve, who=own, quick=True)
+    yield Case("retr small pipelined", "RETR, 10 KiB, 4 clients, pipelined", "MB/s", retrieve,
+               who=own, quick=True, window=32)
+    yield Case("retr small cold", "RETR, 10 KiB, 4 clients, nothing in the page cache", "MB/s",
+               retrieve, who=own, cold=True)
+    large = {"octets": 10 * MIB, "count": 4, "clients": 1}
+    yield Case("retr large", "RETR, 10 MiB, 1 client", "MB/s", retrieve, who=own, quick=True,
+               limit=("sendfile over loopback", by_sendfile), **large)
+    yield Case("retr large TLS", "RETR, 10 MiB, 1 client, TLS", "MB/s", retrieve, who=own,
+               quick=True, tls="start", limit=("bare SSL_write over loopback", by_tls), **large)
+    yield Case("retr large cold", "RETR, 10 MiB, 1 client, nothing in the page cache", "MB/s",
+               retrieve, who=own, cold=True, **large)
+    for count in (1000, 10000, 100000):
+        yield Case("uidl %d" % count, "login, STAT and UIDL of %s" % format(count, ","), "ms",
+                   listing, more=False, who=own, quick=count == 1000, count=count)
+    for count in (1000, 10000):
+        yield Case("dele %d" % count, "DELE of %s, pipelined, and QUIT" % format(count, ","), "ms",
+                   deleting, more=False, who=own, quick=count == 1000, count=count)

@@ -1,0 +1,143 @@
+"""What a server uses: processor time and memory of a tree of processes, and what the disk under a
+folder was asked to do."""
+
+import glob
+import os
+import subprocess
+
+TICK = os.sysconf("SC_CLK_TCK")
+
+
+class LoadFailed(Exception):
+    """The generator met something that it did not expect; its sentence."""
+
+
+def command(build, part, options):
+    return [os.path.join(build, "tests/bench/load"), part, *("%s=%s" % o for o in options.items())]
+
+
+def sentence(text):
+    """What the generator said when it failed."""
+    return text.strip().removeprefix("load: ") or "it said nothing"
+
+
+def load(build, part, patience=300.0, **options):
+    """Runs one part of the generator to its end; its figures by name."""
+    try:
+        done = subprocess.run(command(build, part, options), capture_output=True, check=False,
+                              text=True, timeout=patience)
+    except subprocess.TimeoutExpired:
+        raise LoadFailed("%s did not end in %d s" % (part, patience)) from None
+    if done.returncode != 0:
+        raise LoadFailed(sentence(done.stderr))
+    return figures(done.stdout)
+
+
+def figures(line):
+    """{name: number} of a line of NAME=VALUE."""
+    return {name: float(value) for name, value in (word.split("=") for word in line.split())}
+
+
+class Background:
+    """A part of the generator that runs until it is let go; `said` is its first line."""
+
+    def __init__(self, build, part, **options):
+        self.process = subprocess.Popen(command(build, part, options), stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        line = self.process.stdout.readline()
+        if not line:
+            raise LoadFailed(sentence(self.process.communicate()[1]))
+        self.said = figures(line)
+
+    def close(self):
+        self.process.communicate()
+
+
+class Beside:
+    """A part of the generator that runs to its end beside something else."""
+
+    def __init__(self, build, part, **options):
+        self.process = subprocess.Popen(command(build, part, options), stdout=subprocess.PIPE,
+                                        stderr=subprocess.PIPE, text=True)
+
+    def result(self):
+        out, err = self.process.communicate(timeout=300)
+        if self.process.returncode != 0:
+            raise LoadFailed(sentence(err))
+        return figures(out) if out else {}
+
+
+def _stats():
+    """{pid: (parent, seconds)}; seconds with those of waited children."""
+    out = {}
+    for path in glob.glob("/proc/[0-9]*/stat"):
+        try:
+            with open(path, encoding="utf-8", errors="replace") as f:
+                text = f.read()
+        except OSError:
+            continue
+        # The name in parentheses may hold anything.
+        rest = text[text.rindex(")") + 2:].split()
+        out[int(text.split(" ", 1)[0])] = (int(rest[1]), sum(map(int, rest[11:15])) / TICK)
+    return out
+
+
+def tree(roots):
+    """The processes below `roots`, and these: {pid: seconds}."""
+    stats = _stats()
+    children = {}
+    for pid, (parent, _) in stats.items():
+        children.setdefault(parent, []).append(pid)
+    found, todo = {}, list(roots)
+    while todo:
+        pid = todo.pop()
+        if pid in stats and pid not in found:
+            found[pid] = stats[pid][1]
+            todo += children.get(pid, [])
+    return found
+
+
+def cpu_seconds(roots):
+    return sum(tree(roots).values())
+
+
+def pss_octets(roots):
+    """Proportional set size of the tree: what is shared is shared out."""
+    total = 0
+    for pid in tree(roots):
+        try:
+            with open("/proc/%d/smaps_rollup" % pid, encoding="ascii") as f:
+                for line in f:
+                    if line.startswith("Pss:"):
+                        total += int(line.split()[1]) * 1024
+        except OSError:
+            continue
+    return total
+
+
+def disk(folder):
+    """(octets written, flushes) of the device under `folder` so far, by all who use it; None where
+    the kernel does not tell."""
+    device = os.stat(folder).st_dev
+    wanted = [str(os.major(device)), str(os.minor(device))]
+    with open("/proc/diskstats", encoding="ascii") as f:
+        for line in f:
+            fields = line.split()
+            if fields[:2] == wanted and len(fields) >= 19:
+                return int(fields[9]) * 512, int(fields[18])
+    return None
+
+
+def forget_pages(folder):
+    """Lets the page cache drop what it holds of the files below `folder`."""
+    os.sync()
+    for path, _, names in os.walk(folder):
+        for name in names:
+            try:
+                fd = os.open(os.path.join(path, name), os.O_RDONLY | os.O_NOFOLLOW)
+            except OSError:
+                continue
+            try:
+                os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            finally:
+                os.close(fd)

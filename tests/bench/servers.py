@@ -1,0 +1,84 @@
+"""The servers that the bench compares, each with mailboxes u0 to uN of one domain.
+
+A server tells where it speaks SMTP, LMTP and POP3 (None: not at all), which processes it is, in
+which folder its mail lies, and
+    own_pop3   whether the POP3 server is its own or one that stands in another row
+    queues     whether a 250 means that the message is in a queue, not yet in the mailbox
+    opening    how many connections may wait for their greeting without being lost
+What cannot be started is an Absent, with the reason.
+"""
+
+import os
+import sqlite3
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+
+from testsite import Site, PASSWORD  # noqa: E402
+
+DOMAIN = "example.test"
+
+
+class Absent(Exception):
+    """Why a server takes no part."""
+
+
+class Restante:
+    """Our own, out of the build, as the example configuration ships it; quotas are lifted."""
+
+    name = "Restante"
+    own_pop3, queues, opening = True, False, 200
+
+    def __init__(self, build, mailboxes):
+        self.site = Site(build, users=["u0@" + DOMAIN],
+                         config={("spool", "quota"): "none"})
+        self.folder = self.site.spool
+        self._multiply(mailboxes)
+        self._start()
+
+    def _multiply(self, mailboxes):
+        """More mailboxes with the password of the first: a hash for each would take an hour."""
+        folder = self.site.spool
+        with sqlite3.connect(os.path.join(folder, "index/index.db")) as index, \
+                sqlite3.connect(os.path.join(folder, "secrets/secrets.db")) as secrets:
+            first, domain = index.execute("SELECT id, domain FROM mailbox").fetchone()
+            hashed = secrets.execute("SELECT hash FROM secret").fetchone()[0]
+            index.executemany("INSERT INTO mailbox (id, domain, local, folded, created_s)"
+                              " VALUES (?, ?, ?, ?, 0)",
+                              ((first + i, domain, "u%d" % i, "u%d" % i)
+                               for i in range(1, mailboxes)))
+            secrets.executemany("INSERT INTO secret (mailbox, hash) VALUES (?, ?)",
+                                ((first + i, hashed) for i in range(1, mailboxes)))
+        index.close()
+        secrets.close()
+
+    def _start(self):
+        self.site.start("smtpd")
+        self.site.start("pop3d")
+        self.smtp = self.site.address("smtp")[1]
+        self.lmtp = self.site.address("lmtp")[1]
+        self.pop3 = self.site.address("pop3")[1]
+        self.certificate = self.site.certificate
+
+    def roots(self):
+        return [d.process.pid for d in self.site.daemons.values()]
+
+    def restart_after_crash(self):
+        """Seconds from kill -9 of both until both are ready again."""
+        for daemon in list(self.site.daemons.values()):
+            daemon.kill()
+        self.site.daemons.clear()
+        begun = time.monotonic()
+        self._start()
+        return time.monotonic() - begun
+
+    def log(self):
+        return self.site.log()
+
+    def stop(self):
+        self.site.__exit__(None, None, None)
+        Site.forget()
+
+
+__all__ = ["Absent", "DOMAIN", "PASSWORD", "Restante"]

@@ -1,0 +1,155 @@
+#!/usr/bin/env python3
+"""The bench's generator sends what it says, finds what is there, and fails where it should.
+
+What it prints is compared with what a client of another make sees: so that a bench never
+counts a message that nobody can fetch.
+"""
+
+import argparse
+import os
+import socket
+import sys
+import threading
+
+for folder in ("lib", "bench"):
+    sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", folder))
+import meters  # noqa: E402
+from report import Report  # noqa: E402
+from testsite import Site, PASSWORD, SLOW  # noqa: E402
+from wire import Wire  # noqa: E402
+
+MAILBOXES = ["u%d@example.test" % i for i in range(4)]
+
+
+class Unexpected(Exception):
+    """The generator did something else than it should."""
+
+
+def load(build, part, **options):
+    return meters.load(build, part, patience=60 * SLOW, **options)
+
+
+def failure(build, part, **options):
+    """The sentence with which a run fails."""
+    try:
+        load(build, part, **options)
+    except meters.LoadFailed as error:
+        return str(error)
+    raise Unexpected("%s %s did not fail" % (part, options))
+
+
+def equal(what, found, wanted):
+    if found != wanted:
+        raise Unexpected("%s: %r, not %r" % (what, found, wanted))
+
+
+def wire_sums(site):
+    """Messages, and octets of all bodies as they come over the wire, with no generator."""
+    messages = octets = 0
+    for mailbox in MAILBOXES:
+        wire = Wire(site.address("pop3"))
+        wire.line()
+        for command in ("USER " + mailbox, "PASS " + PASSWORD, "STAT"):
+            wire.send(command.encode() + b"\r\n")
+            line = wire.line()
+        count = int(line.split()[1])
+        messages += count
+        for number in range(1, count + 1):
+            wire.send(b"RETR %d\r\n" % number)
+            wire.line()
+            octets += len(wire.until_dot())
+        wire.send(b"QUIT\r\n")
+        wire.line()
+    return messages, octets
+
+
+def deliver_and_fetch(build):
+    with Site(build, users=MAILBOXES) as site:
+        smtp, pop3 = site.address("smtp")[1], site.address("pop3")[1]
+        sent = load(build, "deliver", port=smtp, pop3=pop3, connections=3, messages=20, each=3,
+                    mailboxes=4, octets=5000)
+        equal("messages sent", sent["messages"], 20)
+        load(build, "deliver", port=smtp, pop3=pop3, connections=2, messages=4, mailboxes=4,
+             recipients=3, pipelining=1, tls="start", octets=100000)
+        load(build, "deliver", port=site.address("lmtp")[1], pop3=pop3, lmtp=1, messages=4,
+             mailboxes=4, recipients=2, rate=1000, connections=2)
+        messages, octets = wire_sums(site)
+        equal("messages stored", messages, 20 + 4 * 3 + 4 * 2)
+        for tls, port, window in (("none", pop3, 1), ("start", pop3, 8),
+                                  ("implicit", site.address("pop3s")[1], 8)):
+            found = load(build, "fetch", port=port, connections=2, mailboxes=4, sessions=4, stat=1,
+                         uidl=1, list=1, retr=100, window=window, tls=tls)
+            equal("messages by STAT", found["messages"], messages)
+            equal("lines listed", found["listed"], 2 * messages)
+            equal("messages retrieved", found["retrieved"], messages)
+            equal("octets retrieved", found["octets"], octets)
+        equal("deleted", load(build, "fetch", port=pop3, mailboxes=4, sessions=4, dele=3,
+                              window=2)["deleted"], 12)
+        equal("messages left", load(build, "count", port=pop3, mailboxes=4)["messages"],
+              wire_sums(site)[0])
+        equal("messages left", wire_sums(site)[0], messages - 12)
+        # Four sessions at a rate, by few clients: each finds its own mailbox.
+        equal("all deleted", load(build, "fetch", port=pop3, mailboxes=4, sessions=4, rate=100,
+                                  connections=2, dele=100)["deleted"], messages - 12)
+
+
+def refusals(build):
+    with Site(build, users=MAILBOXES[:2]) as site:
+        smtp, pop3 = site.address("smtp")[1], site.address("pop3")[1]
+        said = failure(build, "deliver", port=smtp, mailboxes=4, messages=10)
+        if "RCPT was answered: 550" not in said:
+            raise Unexpected("a refused recipient: %s" % said)
+        said = failure(build, "fetch", port=pop3, password="wrong")
+        if not said.startswith("fetch: login was answered: -ERR"):
+            raise Unexpected("a refused login: %s" % said)
+
+
+# Bodies as they travel, with all that may be taken for their end.
+BODIES = (b"", b"..\r\n", b"x.\r\n", b"a\r\n..\r\n\r\n...\r\n", b"\r\n", b"x\r\n.\r.\r\n", b".x\r\n" * 3,
+          b"x.\r\nabcdef\r\n", b"a\r\n.x\ny\r\n")
+
+
+def scripted(listener, step):
+    """Serves one session that has BODIES, `step` octets to a packet."""
+    sock = listener.accept()[0]
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.sendall(b"+OK\r\n")
+    lines = sock.makefile("rb")
+    for line in lines:
+        out = b"+OK\r\n"
+        if line.startswith(b"STAT"):
+            out = b"+OK %d 1000\r\n" % len(BODIES)
+        elif line.startswith(b"RETR"):
+            out += BODIES[int(line.split()[1]) - 1] + b".\r\n"
+        for at in range(0, len(out), step):
+            sock.sendall(out[at:at + step])
+    sock.close()
+
+
+def ends_of_bodies(build):
+    for step in (1, 2, 3, 5, 1000):
+        listener = socket.create_server(("127.0.0.1", 0))
+        thread = threading.Thread(target=scripted, args=(listener, step), daemon=True)
+        thread.start()
+        found = load(build, "fetch", port=listener.getsockname()[1], sessions=1, retr=len(BODIES),
+                     window=len(BODIES))
+        equal("bodies", found["retrieved"], len(BODIES))
+        equal("their octets", found["octets"], sum(map(len, BODIES)))
+        thread.join(20 * SLOW)
+        listener.close()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--build", default="build")
+    build = parser.parse_args().build
+    report = Report()
+    report.run("what the generator counts is there", deliver_and_fetch, build)
+    report.run("the generator fails at the first refusal", refusals, build)
+    report.run("a body ends at its end alone", ends_of_bodies, build)
+    Site.forget()
+    report.done()
+
+
+if __name__ == "__main__":
+    main()
