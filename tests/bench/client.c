@@ -238,6 +238,7 @@ client_flush(struct client *c)
 	if (c->fd < 0 || c->handshaking || c->connecting)
 		return;
 	while (c->out_at < c->out_len || c->shared_at < c->shared_len) {
+		uint64_t before = now_ns();
 		size_t n = write_some(c), of_out = c->out_len - c->out_at;
 
 		if (n == 0) {
@@ -248,7 +249,7 @@ client_flush(struct client *c)
 		c->out_at += of_out;
 		c->shared_at += n - of_out;
 		if (c->out_at == c->out_len && c->shared_at == c->shared_len)
-			c->sent_ns = now_ns();
+			c->sent_ns = before;
 	}
 	c->out_at = c->out_len = c->shared_at = c->shared_len = 0;
 	if (c->out_room > 4096) {

@@ -44,7 +44,7 @@ struct client {
 	size_t out_len, out_room, out_at;
 	const char *shared; /* goes after `out`; not owned */
 	size_t shared_len, shared_at;
-	uint64_t sent_ns; /* when the last octet put was taken by the socket */
+	uint64_t sent_ns; /* just before the last octet put was taken by the socket */
 	uint64_t body_octets, body_lines;
 	char part[1024]; /* the beginning of a line, or the end of a body's part */
 	size_t part_len;
