@@ -10,7 +10,7 @@
 #                   a fault put in, crash-mutations: with each
 #   make damage     each file of a spool damaged in each way, under daemons that run and that do not
 #   make bench      Restante beside other servers and the machine's limits; QUICK=1: in two minutes
-#                   bench-upkeep: what expiry costs
+#                   bench-growth: as mailboxes and spool grow; bench-upkeep: what expiry costs
 #   make demo       a throw-away site that takes and serves one message
 #   make install    PREFIX and DESTDIR are heeded
 #

@@ -111,6 +111,12 @@ fetch_peer() {
 		dpkg-deb --fsys-tarfile "$file" | tar -x -C "$folder/root" --keep-directory-symlink
 		dpkg-deb -W "$file" >> "$folder/packages.new"
 	done
+	# What update-alternatives would do for Courier.
+	for file in "$folder"/root/usr/bin/*.courier; do
+		if [ -e "$file" ]; then
+			ln -s "$(basename "$file")" "${file%.courier}"
+		fi
+	done
 	rm -rf "$folder/deb"
 	mv "$folder/packages.new" "$folder/packages"
 }

@@ -185,6 +185,8 @@ $(BUILD)/tests/bench/load: $(LOAD_OBJECTS)
 	$(call say,LINK,$@)
 	$(Q)mkdir -p $(@D) && $(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 
-.PHONY: bench
+.PHONY: bench bench-growth
+bench-growth: all $(BUILD)/tests/bench/load
+	$(Q)python3 tests/bench/growth.py --build $(BUILD) $(if $(QUICK),--quick) $(BENCH)
 bench: all $(BUILD)/tests/bench/load
 	$(Q)python3 tests/bench/bench.py --build $(BUILD) $(if $(QUICK),--quick) $(BENCH)

@@ -20,10 +20,11 @@ import cases
 import figures
 import meters
 import peers
+from ground import Ground
 
-from servers import Absent, Restante
+from servers import Absent, Restante, Site
 
-MAILBOXES = 12000
+MAILBOXES, QUICK_MAILBOXES = 5000, 700
 
 
 # With --quick nothing begins after that; what runs then, and clearing up, comes on top.
@@ -32,7 +33,8 @@ QUICK_SECONDS = 80
 
 def takes_part(case, server):
     """Whether this server has a figure here."""
-    return {"all": True, "pop3": server.own_pop3, "smtp": server.smtp is not None}[case.who]
+    return {"all": True, "pop3": server.own_pop3, "smtp": server.smtp is not None,
+            "ours": server.name == figures.OURS}[case.who]
 
 
 class Run:
@@ -47,12 +49,12 @@ class Run:
         self.results = figures.Results()
         self.begun = time.monotonic()
         self.allowed = arguments.servers
-        count = 1500 if self.quick else MAILBOXES
+        self.count = count = QUICK_MAILBOXES if self.quick else MAILBOXES
         ours = Restante(self.build, count)
         self.servers.append(ours)
         self.certificate = (ours.certificate,
                             os.path.join(os.path.dirname(ours.certificate), "key.pem"))
-        for kind in (peers.Dovecot, peers.OpenSMTPD):
+        for kind in (peers.Dovecot, peers.OpenSMTPD, peers.Courier):
             self.add(kind.name, lambda kind=kind: kind(
                 self.build, os.path.join(self.state, kind.name), ours.site, count))
             if kind is peers.Dovecot:
@@ -103,6 +105,7 @@ class Run:
     def stop(self):
         for server in self.servers:
             server.stop()
+        Site.forget()
         shutil.rmtree(self.state, ignore_errors=True)
 
 
@@ -118,8 +121,7 @@ def main():
         arguments.servers = ["-"]
     run = Run(arguments)
     try:
-        ground = cases.Ground(run.build, run.quick, run.certificate)
-        ground.folder = run.state
+        ground = Ground(run.build, run.quick, run.certificate, run.state, run.count)
         chosen = [c for c in cases.table(run.quick)
                   if (c.quick or not run.quick) and
                   (not arguments.only or any(o in c.key for o in arguments.only))]

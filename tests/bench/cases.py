@@ -11,67 +11,21 @@ import os
 import time
 
 import meters
+import store
+from ground import KIB, MIB, fill, message
 from servers import DOMAIN
-
-KIB, MIB = 1024, 1024 * 1024
 
 
 class Case:
     """A row of the table, or several: one for each name that `measure` returns.  `who`: "all",
-    "pop3" for those that have a POP3 server of their own, "smtp" for those that speak SMTP."""
+    "pop3" for those that have a POP3 server of their own, "smtp" for those that speak SMTP, "ours"
+    for Restante alone."""
 
     def __init__(self, key, title, unit, measure, more=True, who="all", quick=False, limit=None,
                  **parameters):
         self.key, self.title, self.unit, self.more = key, title, unit, more
         self.measure, self.who, self.quick, self.limit = measure, who, quick, limit
         self.parameters = parameters
-
-
-class Ground:
-    """What the cases share in one run: the build, how long to measure, mailboxes to give out."""
-
-    def __init__(self, build, quick, certificate):
-        self.build, self.quick = build, quick
-        self.seconds = 1 if quick else 3
-        self.certificate = certificate
-        self.next_mailbox = 0
-        self.given = {}
-
-    def mailboxes(self, case, turn, count):
-        """The first of `count` mailboxes: the same for each server, others for each round."""
-        if (case, turn) not in self.given:
-            self.given[case, turn] = self.next_mailbox
-            self.next_mailbox += count
-        return self.given[case, turn]
-
-    def load(self, part, **options):
-        options.setdefault("patience", 20 if self.quick else 600)
-        return meters.load(self.build, part, domain=DOMAIN, **options)
-
-
-def message(octets):
-    """One as the generator sends it, without the final dot."""
-    head = (b"From: <load@client.test>\r\nTo: <u@example.test>\r\n"
-            b"Date: Thu, 01 Jan 2026 00:00:00 +0000\r\nMessage-ID: <load@client.test>\r\n"
-            b"Subject: load\r\n\r\n")
-    line = b"x" * 76 + b"\r\n"
-    body = line * ((octets - len(head)) // len(line) + 1)
-    return (head + body)[:octets - 2] + b"\r\n"
-
-
-def fill(ground, server, first, mailboxes, each, octets):
-    """`each` messages into each mailbox, by the fastest way that the server has, and seen by
-    POP3 in the end."""
-    if hasattr(server, "fill"):
-        for mailbox in range(first, first + mailboxes):
-            server.fill(mailbox, each, message(octets))
-    else:
-        ground.load("deliver", port=server.smtp, connections=min(50, max(1, each * mailboxes // 4)),
-                    each=0, messages=mailboxes * each, first=first, mailboxes=mailboxes,
-                    octets=octets)
-    got = ground.load("count", port=server.pop3, first=first, mailboxes=mailboxes)["messages"]
-    if got != mailboxes * each:
-        raise meters.LoadFailed("POP3 has %d of %d messages put there" % (got, mailboxes * each))
 
 
 # --- 1. delivery -----------------------------------------------------------
@@ -267,6 +221,9 @@ def table(quick):
     yield from retrieval_cases(quick)
     yield Case("both", "delivery's p99 with 200 POP3 sessions a second, each 10 RETR and 10 DELE",
                "ms", delivery_beside_sessions, more=False, quick=True, who="pop3")
+    count = 2000 if quick else 100000
+    yield Case("store", "start after kill -9 under load, %s messages of 4 KiB" % format(count, ","),
+               "s", store.bad_day, more=False, who="ours", quick=True, count=count)
     small, large = (50, 200) if quick else (1000, 5000)
     for tls, words in (("none", "plain"), ("start", "TLS")):
         yield Case("idle before " + words, "an idle POP3 connection before login, " + words, "KiB",

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 
 from jail import ACCOUNTS, Jail, free_port
-from servers import DOMAIN, PASSWORD
+from servers import DOMAIN, hash_of_password
 
 DOVECOT = """
 base_dir = /run/dovecot
@@ -146,14 +146,22 @@ class Peer:
     def stop(self):
         self.jail.stop()
 
-    def fill(self, mailbox, count, message):
-        """Puts messages into a Maildir as the server's own delivery names them, without it."""
-        base = os.path.join(self.folder, "mail", "u%d" % mailbox)
-        owner = ACCOUNTS["vmail"]
-        for path in (base, *(os.path.join(base, n) for n in ("new", "cur", "tmp"))):
+    def maildir(self, mailbox):
+        return os.path.join(self.folder, "mail", "u%d" % mailbox)
+
+    def make_maildir(self, mailbox):
+        """Makes the mailbox's folders where they are not there; the path."""
+        base = self.maildir(mailbox)
+        for path in (os.path.dirname(base), base,
+                     *(os.path.join(base, n) for n in ("new", "cur", "tmp"))):
             if not os.path.isdir(path):
                 os.mkdir(path, 0o700)
-                os.chown(path, owner, owner)
+                os.chown(path, ACCOUNTS["vmail"], ACCOUNTS["vmail"])
+        return base
+
+    def fill(self, mailbox, count, message):
+        """Puts messages into a Maildir as the server's own delivery names them, without it."""
+        base, owner = self.make_maildir(mailbox), ACCOUNTS["vmail"]
         text = message.replace(b"\r\n", b"\n")
         for i in range(count):
             name = "%d.M%dP1.mail,S=%d,W=%d" % (1700000000 + i // 1000, i % 1000, len(text),
@@ -175,16 +183,10 @@ class Peer:
             text += DOVECOT_LMTP.format(lmtp=self.lmtp)
             ports.append(self.lmtp)
         self.jail.write("dovecot.conf", text)
-        hashed = hash_of_password()
+        hashed = hash_of_password("-6")
         self.jail.write("users", "".join("u%d@%s:%s::::::\n" % (i, DOMAIN, hashed)
                                          for i in range(mailboxes)))
         return ports
-
-
-def hash_of_password():
-    """SHA-512 by openssl, as crypt(3) reads it."""
-    return subprocess.run(["openssl", "passwd", "-6", "-stdin"], input=PASSWORD + "\n", text=True,
-                          capture_output=True, check=True).stdout.strip()
 
 
 class Dovecot(Peer):
@@ -251,6 +253,11 @@ class OpenSMTPD(Peer):
     def configure(self, mailboxes):
         ports = self._dovecot(mailboxes, False)
         self.smtp = free_port()
+        # It cannot sign with the elliptic curve key that the others have.
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30",
+                        "-subj", "/CN=mail.example.test", "-keyout",
+                        os.path.join(self.folder, "key.pem"), "-out",
+                        os.path.join(self.folder, "cert.pem")], check=True, capture_output=True)
         self.jail.write("smtpd.conf", OPENSMTPD.format(smtp=self.smtp, domain=DOMAIN))
         self.jail.folder("smtpd", None, 0o711)
         self.jail.start("mkdir -p /var/spool/smtpd /var/lib/opensmtpd/empty\n"
@@ -258,3 +265,74 @@ class OpenSMTPD(Peer):
                         "dovecot -c /peer/dovecot.conf || exit 1\n"
                         "exec smtpd -d -f /peer/smtpd.conf > /peer/smtpd.log 2>&1\n",
                         ports + [self.smtp])
+
+
+COURIER_START = """
+mount --bind /peer/etc-courier /etc/courier
+mkdir -p /var/lib/courier /run/courier/authdaemon
+mount --bind /peer/courier /var/lib/courier
+chown root:courier /run/courier
+chmod 775 /run/courier
+chown courier:courier /run/courier/authdaemon
+cd /etc/courier
+chmod 600 userdb
+makeuserdb && makesmtpaccess && makehosteddomains && makeacceptmailfor && makealiases || exit 1
+authdaemond start && courier start && esmtpd start && pop3d start || exit 1
+while :; do sleep 1000; done
+"""
+
+
+class Courier(Peer):
+    """Courier's MTA and POP3.  It remembers no passwords, so theirs are hashed the cheapest way
+    that crypt(3) has (MD5)."""
+
+    name = "Courier"
+    queues = True
+    opening = 20
+
+    def __init__(self, build, state, site, mailboxes):
+        super().__init__(build, state, site, mailboxes, "courier")
+
+    def maildir(self, mailbox):
+        return os.path.join(self.folder, "mail", "u%d" % mailbox, "Maildir")
+
+    def configure(self, mailboxes):
+        jail = self.jail
+        self.smtp, self.pop3 = free_port(), free_port()
+        etc = os.path.join(jail.data, "etc-courier")
+        shutil.copytree(os.path.join(jail.root, "etc/courier"), etc)
+        shutil.copytree(os.path.join(jail.root, "var/lib/courier"),
+                        os.path.join(jail.data, "courier"))
+        for path, folders, _ in os.walk(os.path.join(jail.data, "courier")):
+            for folder in (path, *(os.path.join(path, f) for f in folders)):
+                os.chown(folder, ACCOUNTS["courier"], ACCOUNTS["courier"])
+                os.chmod(folder, 0o770)
+        limits = "MAXDAEMONS=1100\nMAXPERC=1100\nMAXPERIP=1100\nADDRESS=127.0.0.1\n"
+        self._append("esmtpd", limits + "PORT=%d\nBOFHCHECKDNS=0\nTLS_CERTFILE=/peer/both.pem\n"
+                     'TCPDOPTS="-stderrlogger=/usr/sbin/courierlogger -noidentlookup'
+                     ' -nodnslookup"\n' % self.smtp)
+        self._append("pop3d", limits + "PORT=%d\n" % self.pop3)
+        self._append("pop3d-ssl", "TLS_CERTFILE=/peer/both.pem\n")
+        self._append("authdaemonrc", 'authmodulelist="authuserdb"\n')
+        for name, text in (("me", "mail.example.test"), ("defaultdomain", DOMAIN),
+                           ("dsnfrom", "postmaster@" + DOMAIN), ("locals", "localhost"),
+                           ("hosteddomains/bench", DOMAIN), ("sizelimit", "0"),
+                           ("esmtpacceptmailfor.dir/bench", DOMAIN),
+                           ("smtpaccess/bench", "127\tallow"), ("aliases/bench", "nobody: u0")):
+            jail.write(os.path.join("etc-courier", name), text + "\n")
+        with open(os.path.join(jail.data, "cert.pem"), encoding="ascii") as cert, \
+                open(os.path.join(jail.data, "key.pem"), encoding="ascii") as key:
+            jail.write("both.pem", key.read() + cert.read(), "courier", 0o600)
+        hashed = hash_of_password("-1")
+        owner = ACCOUNTS["vmail"]
+        jail.write("etc-courier/userdb", "".join(
+            "u%d@%s\tuid=%d|gid=%d|home=/peer/mail/u%d|mail=/peer/mail/u%d/Maildir|systempw=%s\n"
+            % (i, DOMAIN, owner, owner, i, i, hashed) for i in range(mailboxes)), mode=0o600)
+        for i in range(mailboxes):
+            self.make_maildir(i)
+        jail.start(COURIER_START, [self.smtp, self.pop3])
+
+    def _append(self, name, text):
+        """A later line wins in a file that is read by the shell."""
+        with open(os.path.join(self.jail.data, "etc-courier", name), "a", encoding="utf-8") as f:
+            f.write("\n" + text)
