@@ -22,7 +22,7 @@ import meters
 import peers
 from ground import Ground
 
-from servers import Absent, Restante, Site
+from servers import Absent, Restante, Site, SiteError
 
 MAILBOXES, QUICK_MAILBOXES = 5000, 700
 
@@ -82,7 +82,7 @@ class Run:
             return
         try:
             got = case.measure(ground, server, case.key, turn, **case.parameters)
-        except meters.LoadFailed as error:
+        except (meters.LoadFailed, SiteError, OSError) as error:
             self.results.fail(case, server.name, str(error))
             self.say("%s, %s: %s" % (case.title, server.name, error))
             return

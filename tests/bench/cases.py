@@ -155,10 +155,19 @@ def deleting(ground, server, case, turn, count=1000):
     first = ground.mailboxes(case, turn, 1)
     fill(ground, server, first, 1, count, KIB)
     got = ground.load("fetch", port=server.pop3, first=first, sessions=1, dele=count, window=100)
-    left = ground.load("count", port=server.pop3, first=first, mailboxes=1)["messages"]
-    if got["deleted"] != count or left != 0:
-        raise meters.LoadFailed("%d of %d deleted, %d left" % (got["deleted"], count, left))
-    return {"": got["dele_p50_ms"] + got["quit_p50_ms"], "QUIT alone": got["quit_p50_ms"]}
+    took = got["dele_p50_ms"] + got["quit_p50_ms"]
+    # Some answer QUIT before the mail is gone: what they still do belongs to it.
+    begun = time.monotonic()
+    later = 0
+    while True:
+        looked = time.monotonic() - begun
+        left = ground.load("count", port=server.pop3, first=first, mailboxes=1)["messages"]
+        if left == 0:
+            break
+        later = looked * 1e3
+        if got["deleted"] != count or looked > 60:
+            raise meters.LoadFailed("%d of %d deleted, %d left" % (got["deleted"], count, left))
+    return {"": took + later, "QUIT alone": got["quit_p50_ms"] + later}
 
 
 # --- 3. both ---------------------------------------------------------------

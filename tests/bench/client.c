@@ -16,7 +16,7 @@
 #include "client.h"
 #include "measure.h"
 
-#define PATIENCE_MS 30000
+#define PATIENCE_MS 120000
 
 static char buffer[256 * 1024 + 1];
 
@@ -498,7 +498,7 @@ load_turn(struct load *l, int timeout_ms)
 		}
 	}
 	if (got == 0 && timeout_ms == PATIENCE_MS)
-		die_saying("%s: nothing happened for 30 seconds", l->name);
+		die_saying("%s: nothing happened for two minutes", l->name);
 	if (l->due_ns != 0 && l->now >= l->due_ns)
 		l->script->due(l);
 }

@@ -449,7 +449,7 @@ idle_main(char **args)
 	o.stat = 0;
 	run_begin(&r, &o, "idle");
 	while (r.kept < o.connections)
-		load_turn(&r.load, 30000);
+		load_turn(&r.load, 120000);
 	printf("open=%u\n", r.kept);
 	fflush(stdout);
 	while (getchar() != EOF)

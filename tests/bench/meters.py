@@ -3,6 +3,7 @@ folder was asked to do."""
 
 import glob
 import os
+import stat
 import subprocess
 
 TICK = os.sysconf("SC_CLK_TCK")
@@ -133,8 +134,12 @@ def forget_pages(folder):
     os.sync()
     for path, _, names in os.walk(folder):
         for name in names:
+            name = os.path.join(path, name)
             try:
-                fd = os.open(os.path.join(path, name), os.O_RDONLY | os.O_NOFOLLOW)
+                # A pipe would wait for its other end.
+                if not stat.S_ISREG(os.lstat(name).st_mode):
+                    continue
+                fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW)
             except OSError:
                 continue
             try:

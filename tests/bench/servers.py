@@ -16,7 +16,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
-from testsite import Site, PASSWORD  # noqa: E402
+from testsite import PASSWORD, Site, SiteError  # noqa: E402
 
 DOMAIN = "example.test"
 
@@ -94,4 +94,4 @@ class Restante:
         self.site.__exit__(None, None, None)
 
 
-__all__ = ["Absent", "DOMAIN", "Restante", "Site", "hash_of_password"]
+__all__ = ["Absent", "DOMAIN", "Restante", "Site", "SiteError", "hash_of_password"]
