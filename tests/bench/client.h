@@ -73,7 +73,8 @@ struct load {
 void load_init(
     struct load *l, const struct script *script, const char *name, uint16_t port, unsigned n);
 struct client *load_client(struct load *l, unsigned i);
-/* Runs until no client is open and nothing is due.  Two minutes without an event end the program. */
+/* Runs until no client is open and nothing is due.  Two minutes without an event end the
+ * program. */
 void load_run(struct load *l);
 /* The same, once round: for a script that stops with its connections open. */
 void load_turn(struct load *l, int timeout_ms);

@@ -57,7 +57,8 @@ class Results:
         """Restante's figure as a multiple of the best peer's, and of the limit."""
         ours = self.median(case.key, part, OURS)
         others = [m for m in (self.median(case.key, part, p) for p in peers) if m is not None]
-        best = (max if case.more and not part else min)(others) if others else None
+        more = part.endswith("a second") if part else case.more
+        best = (max if more else min)(others) if others else None
         limit = self.median(case.key, part, LIMIT)
         return tuple("× " + number(ours / than) if ours is not None and than else "–"
                      for than in (best, limit))
