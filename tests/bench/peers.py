@@ -1,7 +1,8 @@
 """Postfix, Dovecot, OpenSMTPD and Courier, as Debian ships them but for what is said here.
 
 Everything listens on loopback alone.  Limits of processes and connections are lifted where a case
-would hit them; durability, and all that decides how a message is stored, stays as it is.  Mail is
+would hit them, and Dovecot's logins share processes, which its manual calls the mode for
+performance; durability, and all that decides how a message is stored, stays as it is.  Mail is
 in Maildirs below /peer/mail, which is what each of them can store.
 """
 
@@ -36,6 +37,8 @@ userdb {{
 default_process_limit = 1100
 default_client_limit = 10000
 service pop3-login {{
+  service_count = 0
+  process_min_avail = {cores}
   inet_listener pop3 {{
     port = {pop3}
   }}
@@ -176,7 +179,7 @@ class Peer:
         """Writes Dovecot's part; the ports that must answer."""
         self.pop3, self.pop3s = free_port(), free_port()
         text = DOVECOT.format(protocols="pop3 lmtp" if lmtp else "pop3", pop3=self.pop3,
-                              pop3s=self.pop3s)
+                              pop3s=self.pop3s, cores=os.cpu_count())
         ports = [self.pop3]
         if lmtp:
             self.lmtp = free_port()
