@@ -12,6 +12,7 @@ QUICK=1 (--quick) takes the cases that matter most once, and ends within two min
 import argparse
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -119,6 +120,8 @@ def main():
     arguments = parser.parse_args()
     if arguments.servers is not None and not arguments.servers:
         arguments.servers = ["-"]
+    # A run that is told to end takes its servers with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     run = Run(arguments)
     try:
         ground = Ground(run.build, run.quick, run.certificate, run.state, run.count)
