@@ -14,13 +14,36 @@
 
 #include "base/log.h"
 
+/* Names the failure where it arises: whoever is put off by it is told no more than that.  An
+ * impossible size is as good as none. */
+static void *
+had(void *p, size_t octets)
+{
+	if (p == NULL)
+		log_event(LOG_LEVEL_ERROR, "no_memory", log_num("octets", octets),
+		    log_text("advice", "give the process more memory"));
+	return p;
+}
+
+static size_t
+product(size_t n, size_t size)
+{
+	return size != 0 && n > SIZE_MAX / size ? SIZE_MAX : n * size;
+}
+
 /* calloc(3) may answer NULL for nothing at all; here NULL means failure only. */
 void *
 mem_array(size_t n, size_t size)
 {
 	if (n == 0 || size == 0)
-		return calloc(1, 1);
-	return calloc(n, size);
+		n = size = 1;
+	return had(calloc(n, size), product(n, size));
+}
+
+void *
+mem_resize(void *old, size_t octets)
+{
+	return had(realloc(old, octets), octets);
 }
 
 /* The array at *array, moved to where there is room; NULL, and nothing moved, without. */
@@ -51,7 +74,7 @@ mem_grow(void *array, size_t *cap, size_t need, size_t size)
 		more = need;
 		list = grown(array, more, size);
 	}
-	if (list == NULL)
+	if (had(list, product(need, size)) == NULL)
 		return -1;
 	memset(list + *cap * size, 0, (more - *cap) * size);
 	*cap = more;
@@ -67,7 +90,7 @@ mem_dup(const void *buf, size_t len)
 		errno = ENOMEM;
 		return NULL;
 	}
-	copy = malloc(len + 1);
+	copy = had(malloc(len + 1), len + 1);
 	if (copy == NULL)
 		return NULL;
 	if (len > 0)
@@ -77,27 +100,23 @@ mem_dup(const void *buf, size_t len)
 }
 
 static void *
-must(void *p, size_t octets)
+must(void *p)
 {
-	if (p != NULL)
-		return p;
-	log_event(LOG_LEVEL_ERROR, "no_memory", log_num("octets", octets),
-	    log_text("advice", "give the process more memory and start it again"));
-	exit(EX_OSERR);
+	if (p == NULL)
+		exit(EX_OSERR);
+	return p;
 }
 
 void *
 mem_must_array(size_t n, size_t size)
 {
-	return must(mem_array(n, size), n * size);
+	return must(mem_array(n, size));
 }
 
 char *
 mem_must_dup(const char *text)
 {
-	size_t len = strlen(text);
-
-	return must(mem_dup(text, len), len + 1);
+	return must(mem_dup(text, strlen(text)));
 }
 
 void

@@ -68,7 +68,7 @@ make_room(struct strbuf *s, size_t more)
 		cap = s->max + 1;
 	if (cap < need)
 		cap = need;
-	buf = realloc(s->cap > 0 ? s->buf : NULL, cap);
+	buf = mem_resize(s->cap > 0 ? s->buf : NULL, cap);
 	if (buf == NULL)
 		goto err;
 	if (s->cap == 0)

@@ -232,8 +232,8 @@ delivery_stage(struct delivery *d)
 enum spool_status
 delivery_unspill(struct delivery *d)
 {
-	uint8_t *buf = malloc(d->written + d->len);
 	size_t done = 0, cap = d->written + d->len;
+	uint8_t *buf = mem_resize(NULL, cap);
 	ssize_t n;
 
 	if (buf == NULL)

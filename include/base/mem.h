@@ -2,9 +2,9 @@
  * mem - memory whose sizes are checked.
  *
  * Everything comes zeroed and goes back with free(3).  mem_* return NULL when
- * memory runs out and the daemons treat that as an ordinary error of one
- * session; mem_must_* end the process with exit code 71 (EX_OSERR) and are for
- * start-up and for pop-admin only.
+ * memory runs out, log that (event=no_memory), and the daemons treat it as an
+ * ordinary error of one session; mem_must_* end the process with exit code 71
+ * (EX_OSERR) and are for start-up and for pop-admin only.
  *
  * Thread: any.
  */
@@ -15,6 +15,9 @@
 
 /* `n` objects of `size` octets; NULL also when the product does not fit. */
 void *mem_array(size_t n, size_t size);
+
+/* As realloc(3); new octets are not zeroed.  NULL with `old` as it was. */
+void *mem_resize(void *old, size_t octets);
 
 /* Makes room for at least `need` objects of `size` octets in the array at
  * *array, which holds *cap of them; grows at least by half so that appending

@@ -96,6 +96,31 @@ START_TEST(wipe_overwrites)
 }
 END_TEST
 
+/* What was asked for and what to do about it, once for each failure. */
+START_TEST(failures_are_logged)
+{
+	static const char line[] =
+	    "event=no_memory octets=9223372036854775807 advice=\"give the process more memory\"\n";
+	char said[1024], *p = said, *list = NULL;
+	int ends[2], err = dup(STDERR_FILENO);
+	size_t cap = 0;
+
+	ck_assert_int_eq(pipe(ends), 0);
+	ck_assert_int_eq(dup2(ends[1], STDERR_FILENO), STDERR_FILENO);
+	ck_assert_ptr_null(mem_array(huge, 1));
+	ck_assert_ptr_null(mem_resize(NULL, huge));
+	ck_assert_ptr_null(mem_dup("", huge - 1));
+	ck_assert_int_eq(mem_grow(&list, &cap, huge, 1), -1);
+	ck_assert_int_eq(dup2(err, STDERR_FILENO), STDERR_FILENO);
+	close(ends[1]);
+	close(err);
+	ck_assert_int_eq(read(ends[0], said, sizeof(said)), 4 * strlen(line));
+	close(ends[0]);
+	for (int i = 0; i < 4; i++, p += strlen(line))
+		ck_assert_mem_eq(p, line, strlen(line));
+}
+END_TEST
+
 START_TEST(must_gives_or_ends)
 {
 	char *text = mem_must_dup("text"), *list = mem_must_array(2, 3);
@@ -132,6 +157,7 @@ main(void)
 	tcase_add_test(tc, grow_keeps_zeroes_and_is_linear);
 	tcase_add_test(tc, dup_ends_in_nul);
 	tcase_add_test(tc, wipe_overwrites);
+	tcase_add_test(tc, failures_are_logged);
 	tcase_add_test(tc, must_gives_or_ends);
 	suite_add_tcase(suite, tc);
 	srunner_run_all(runner, CK_NORMAL);
