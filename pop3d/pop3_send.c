@@ -218,9 +218,6 @@ refuse(struct pop3_session *s)
 
 	if (status == SPOOL_DAMAGED)
 		return pop3_session_work(s, s->pop3d->disk_jobs, work_set_apart, say_damaged);
-	/* RFC 3206 4: so does what the disk refuses. */
-	if (status == SPOOL_IO)
-		return say_damaged(s);
 	pop3_message_unref(&s->message);
 	return pop3_reply_to(status);
 }

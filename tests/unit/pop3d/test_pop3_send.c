@@ -358,7 +358,7 @@ START_TEST(damaged_message)
 }
 END_TEST
 
-/* The same for one that the disk does not give, or that is not there. */
+/* The same for one that is not there.  What the disk does not give may come another time. */
 START_TEST(message_that_cannot_be_read)
 {
 	char path[PATH_MAX];
@@ -376,8 +376,8 @@ START_TEST(message_that_cannot_be_read)
 	ck_assert_int_eq(mkdir(path, 0700), 0);
 	drive_forget(&d);
 	drive_say(&d, "RETR 1\r\nTOP 1 1\r\nNOOP\r\n");
-	ck_assert_str_eq(d.said.buf, "-ERR [SYS/PERM] damaged, tell the postmaster\r\n"
-				     "-ERR [SYS/PERM] damaged, tell the postmaster\r\n+OK\r\n");
+	ck_assert_str_eq(d.said.buf, "-ERR [SYS/TEMP] try again later\r\n"
+				     "-ERR [SYS/TEMP] try again later\r\n+OK\r\n");
 	drive_free(&d, SESSION_END_PEER);
 }
 END_TEST
