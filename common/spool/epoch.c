@@ -96,23 +96,26 @@ read_index(struct index_conn *c, uint32_t *epoch_r)
 	return st;
 }
 
-static bool
+/* 1; 0 where the file has none; -1 with errno. */
+static int
 read_database(int fd, uint32_t *epoch_r)
 {
 	uint8_t buf[4];
+	ssize_t n = pread(fd, buf, sizeof(buf), DATABASE_AT);
 
-	if (pread(fd, buf, sizeof(buf), DATABASE_AT) != (ssize_t)sizeof(buf))
-		return false;
+	if (n != (ssize_t)sizeof(buf))
+		return n < 0 ? -1 : 0;
 	*epoch_r = (uint32_t)buf[0] << 24 | (uint32_t)buf[1] << 16 | (uint32_t)buf[2] << 8 | buf[3];
-	return true;
+	return 1;
 }
 
-bool
+int
 epoch_file_holds(struct spool *sp, int fd)
 {
-	uint32_t has;
+	uint32_t has = 0;
+	int rc = read_database(fd, &has);
 
-	return read_database(fd, &has) && has >= atomic_load(&sp->epoch_file);
+	return rc == 1 ? has >= atomic_load(&sp->epoch_file) : rc;
 }
 
 static enum spool_status
@@ -141,7 +144,7 @@ epoch_check(struct spool *sp)
 		return st;
 	st = read_index(c, &has);
 	index_read_end(sp, &c);
-	if (st == SPOOL_OK && !read_database(index_file(sp), &file))
+	if (st == SPOOL_OK && read_database(index_file(sp), &file) != 1)
 		st = spool_failed("index_read_failed", "index/index.db", EIO);
 	if (st != SPOOL_OK)
 		return st;
@@ -238,7 +241,8 @@ epoch_note_file(struct spool *sp)
 {
 	struct said said = { .epoch = atomic_load(&sp->epoch) };
 
-	if (!read_database(index_file(sp), &said.file) || said.file <= atomic_load(&sp->epoch_file))
+	if (read_database(index_file(sp), &said.file) != 1 ||
+	    said.file <= atomic_load(&sp->epoch_file))
 		return;
 	if (write_said(sp, &said) == SPOOL_OK)
 		atomic_store(&sp->epoch_file, said.file);

@@ -68,7 +68,8 @@ void epoch_note_file(struct spool *);
 enum spool_status epoch_compare(struct spool *, struct index_conn *);
 /* What segments/epoch says of the index as a whole; 0 when it does not say. */
 uint32_t epoch_said(struct spool *);
-/* What stands in index.db is at least what was known to; false when it cannot be read. */
-bool epoch_file_holds(struct spool *, int fd);
+/* 1: what stands in index.db is at least what was known to.  0: it is not.  -1 with errno: it could
+ * not be read. */
+int epoch_file_holds(struct spool *, int fd);
 
 #endif

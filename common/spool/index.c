@@ -10,6 +10,7 @@
 #include "index_internal.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -246,13 +247,16 @@ store_of(struct spool *sp, enum index_db which)
 	return s;
 }
 
-bool
+int
 index_in_place(const struct index_store *s)
 {
 	struct stat open_file, named;
 
-	return fstat(s->file_fd, &open_file) == 0 && stat(s->path, &named) == 0 &&
-	       open_file.st_ino == named.st_ino && open_file.st_dev == named.st_dev;
+	if (fstat(s->file_fd, &open_file) != 0)
+		return -1;
+	if (stat(s->path, &named) != 0)
+		return errno == ENOENT || errno == ENOTDIR ? 0 : -1;
+	return open_file.st_ino == named.st_ino && open_file.st_dev == named.st_dev;
 }
 
 int
@@ -272,21 +276,28 @@ segments_in_place(const struct spool *sp)
 }
 
 /* Once a second, and when nothing is open that will find out anyway: somebody may have exchanged the
- * file under us, by name or in place. */
-static void
+ * file under us, by name or in place.  A look that fails shows nothing of the kind: it is a failure
+ * to read, which may pass. */
+static enum spool_status
 look_at_file(struct spool *sp, struct index_store *s)
 {
 	uint_least64_t before = atomic_load(&s->looked_s);
 	struct timespec now;
+	int in_place, holds = 1;
 
 	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
 	if (before == (uint64_t)now.tv_sec ||
 	    !atomic_compare_exchange_strong(&s->looked_s, &before, (uint64_t)now.tv_sec))
-		return;
-	if (!index_in_place(s))
+		return SPOOL_OK;
+	in_place = index_in_place(s);
+	if (in_place == 1)
+		holds = epoch_file_holds(sp, s->file_fd);
+	if (in_place == -1 || holds == -1)
+		return spool_failed("index_look_failed", s->path, errno);
+	if (in_place == 0)
 		health_note_index(sp, "index/index.db is not there any more, or is another file",
 		    HEALTH_INDEX_ADVICE);
-	else if (!epoch_file_holds(sp, s->file_fd))
+	else if (holds == 0)
 		health_note_index(
 		    sp, "index/index.db was exchanged for an older copy", HEALTH_INDEX_ADVICE);
 	else if (!index_log_in_place(s))
@@ -297,17 +308,20 @@ look_at_file(struct spool *sp, struct index_store *s)
 		    "no mail is taken or shown: put it back and start the daemons anew; where it "
 		    "is lost, stop them, run pop-admin init and check --repair, and bring the mail "
 		    "back from a backup");
+	return SPOOL_OK;
 }
 
 static enum spool_status
 usable(struct spool *sp, enum index_db which)
 {
+	enum spool_status st;
+
 	if (!atomic_load(&sp->databases_open))
 		return SPOOL_NOT_READY;
 	if (which != INDEX_MAIN || !spool_ready(sp))
 		return SPOOL_OK;
-	look_at_file(sp, sp->index);
-	return health_index(sp) ? SPOOL_OK : SPOOL_IO;
+	st = look_at_file(sp, sp->index);
+	return st != SPOOL_OK || health_index(sp) ? st : SPOOL_IO;
 }
 
 enum spool_status

@@ -74,8 +74,9 @@ enum spool_status index_rebuild_end(struct index_store **);
 /* Takes INDEX_REBUILT away again. */
 void index_rebuild_forget(const struct disk_ops *, int spool_fd);
 
-/* The file that has the database's name now is the one that is open. */
-bool index_in_place(const struct index_store *);
+/* 1: the file that has the database's name now is the one that is open.  0: it is not.  -1 with
+ * errno: that could not be seen. */
+int index_in_place(const struct index_store *);
 /* Opens `file_fd` anew.  0 or -1 with errno. */
 int index_open_file(struct index_store *);
 /* index_log.c: opens our descriptor of the log and makes its name durable. */

@@ -272,14 +272,14 @@ index_reopen(struct spool *sp, bool always)
 	struct index_store *s = sp->index;
 	enum spool_status st;
 
-	if (!always && index_in_place(s))
+	if (!always && index_in_place(s) == 1)
 		return SPOOL_OK;
 	st = index_writer_take(s, "reopen");
 	if (st != SPOOL_OK)
 		return st;
 	st = reopen(s);
 	/* Now that SQLite has nothing of the other file open. */
-	if (st == SPOOL_OK && !index_in_place(s) && index_open_file(s) != 0)
+	if (st == SPOOL_OK && index_in_place(s) != 1 && index_open_file(s) != 0)
 		st = spool_failed("index_open_failed", s->path, errno);
 	index_writer_give(s);
 	return st;
@@ -295,7 +295,9 @@ index_mend(struct spool *sp)
 	st = index_writer_take(s, "mend");
 	if (st != SPOOL_OK)
 		return st;
-	st = rewrite_log(s);
+	/* One that could not be ended when it failed. */
+	index_rollback(s->writer);
+	st = sqlite3_get_autocommit(s->writer->db) ? rewrite_log(s) : SPOOL_IO;
 	if (st == SPOOL_OK)
 		st = checkpoint(s, SQLITE_CHECKPOINT_TRUNCATE, &whole);
 	if (st == SPOOL_OK && !whole)

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "common/spool/health.h"
+#include "common/spool/index_internal.h"
 #include "common/spool/janitor.h"
 #include "common/spool/spool_internal.h"
 #include "spool/maildrop.h"
@@ -393,6 +394,30 @@ START_TEST(segment_removed_under_its_writer)
 }
 END_TEST
 
+/* A look that fails, at the file or at its epoch, is a failure of that moment. */
+START_TEST(look_that_fails)
+{
+	struct index_conn *c;
+	int fd;
+
+	open_as(SPOOL_POP3D);
+	ck_assert_int_eq(spool_wait_ready(sp), SPOOL_OK);
+	assert_shown(1, 1);
+	fd = fcntl(sp->index->file_fd, F_DUPFD_CLOEXEC, 0);
+	/* One that cannot be read, and none. */
+	int bad = open(path_of("index/index.db"), O_WRONLY | O_CLOEXEC);
+	sp->index->file_fd = _i == 0 ? bad : -1;
+	usleep(1100000);
+	ck_assert_int_eq(index_read_begin(sp, INDEX_MAIN, &c), SPOOL_IO);
+	sp->index->file_fd = fd;
+	usleep(1100000);
+	ck_assert_int_eq(index_read_begin(sp, INDEX_MAIN, &c), SPOOL_OK);
+	index_read_end(sp, &c);
+	assert_shown(1, 1);
+	close(bad);
+}
+END_TEST
+
 /* What a power cut leaves is not older: the file never says more than the disk has. */
 START_TEST(epoch_only_rises)
 {
@@ -442,6 +467,7 @@ main(void)
 	tcase_add_loop_test(tc, exchanged_meanwhile, 0, 2);
 	tcase_add_loop_test(tc, taken_away_meanwhile, 0, 4);
 	tcase_add_test(tc, segment_removed_under_its_writer);
+	tcase_add_loop_test(tc, look_that_fails, 0, 2);
 	tcase_add_test(tc, epoch_only_rises);
 	suite_add_tcase(suite, tc);
 	srunner_run_all(runner, CK_NORMAL);
