@@ -28,6 +28,8 @@
 #define IDLE_MAX 16
 /* Only a stranger with an sqlite3 shell is waited for this way. */
 #define BUSY_TIMEOUT_MS 10000
+/* As a pointer, too: index_stmt() finds it by that. */
+static const char sql_rollback[] = "ROLLBACK";
 /* The holder of the writer's lock is named in the log after this. */
 #define HELD_LONG_MS 1000
 
@@ -140,6 +142,9 @@ index_conn_open(struct index_store *s, bool writer, struct index_conn **c_r)
 	    SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE, NULL);
 	if (rc == SQLITE_OK)
 		rc = conn_setup(c, writer);
+	/* Where memory is out is no time to prepare what gives the lock back. */
+	if (rc == SQLITE_OK && writer && index_stmt(c, sql_rollback) == NULL)
+		rc = SQLITE_NOMEM;
 	if (rc == SQLITE_OK) {
 		*c_r = c;
 		return SPOOL_OK;
@@ -469,13 +474,20 @@ index_write_begin(struct spool *sp, enum index_db which, const char *what, struc
 	return SPOOL_OK;
 }
 
-/* SQLite rolls back by itself after some failures. */
+/* SQLite rolls back by itself after some failures.  A transaction that stays would keep SQLite's lock,
+ * and everybody's mail with it: mending ends it. */
 void
 index_rollback(struct index_conn *c)
 {
+	struct index_store *s = c->store;
+
 	index_reset_all(c);
 	if (!sqlite3_get_autocommit(c->db))
-		index_run(c, index_stmt(c, "ROLLBACK"));
+		index_run(c, index_stmt(c, sql_rollback));
+	if (!sqlite3_get_autocommit(c->db) && s->which == INDEX_MAIN && s->spool != NULL) {
+		atomic_store(&s->broken, true);
+		keeper_wake(s->spool);
+	}
 }
 
 /* COMMIT, with the lock held before and after. */

@@ -123,7 +123,7 @@ unsigned index_frames(struct spool *);
 /* Syncs the log without the writer's lock, then moves what it can of it into the database with
  * it. */
 enum spool_status index_checkpoint(struct spool *);
-/* Writing has stopped after a failed sync. */
+/* Writing has stopped, after a failed sync or with a transaction that could not be ended. */
 bool index_broken(struct spool *);
 /* Empties the log into the database and opens everything anew; then writing goes on. */
 enum spool_status index_mend(struct spool *);

@@ -13,6 +13,8 @@
  *  3. Of a transaction whose COMMIT failed nothing comes back: its frames may all be in the
  *     file, and a crash would find them valid, so another commit is written over the first
  *     of them, and synced, before the failure is told.
+ *  4. A transaction that could not be ended, and with it SQLite's lock, does not outlast the mending
+ *     that it causes.
  */
 #include <errno.h>
 #include <fcntl.h>
