@@ -369,7 +369,8 @@ index_read_end(struct spool *sp, struct index_conn **cp)
 		return;
 	*cp = NULL;
 	index_reset_all(c);
-	if (index_run(c, index_stmt(c, "COMMIT")) != SPOOL_OK) {
+	/* After some failures SQLite has ended it already. */
+	if (sqlite3_get_autocommit(c->db) || index_run(c, index_stmt(c, "COMMIT")) != SPOOL_OK) {
 		index_conn_close(c);
 		return;
 	}
