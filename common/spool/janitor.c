@@ -399,16 +399,25 @@ expire(struct spool *sp, struct janitor_task *task)
 	return st;
 }
 
+static enum spool_status
+mend(struct spool *sp)
+{
+	enum spool_status st = SPOOL_OK;
+
+	while (index_broken(sp)) {
+		st = index_mend(sp);
+		if (st != SPOOL_OK && !ballast_helps(sp, st))
+			break;
+	}
+	return st;
+}
+
 /* With the janitor's byte.  Each part has its turn, whatever became of those before it. */
 static enum spool_status
 work(struct spool *sp, struct janitor_task *task)
 {
-	enum spool_status st = SPOOL_OK;
+	enum spool_status st = mend(sp);
 
-	if (index_broken(sp))
-		do
-			st = index_mend(sp);
-		while (ballast_helps(sp, st));
 	if (st != SPOOL_OK)
 		return st;
 	/* First, and again at the end: on a full disk the rest may need it. */
@@ -422,7 +431,10 @@ work(struct spool *sp, struct janitor_task *task)
 	/* pop-admin comes and goes. */
 	if (sp->role != SPOOL_ADMIN)
 		ballast_fill(sp);
-	return first_of(st, checkpoint(sp, task->checkpoint));
+	st = first_of(st, checkpoint(sp, task->checkpoint));
+	/* What this round broke is not left to the next: that comes late after a failure, and nobody can
+	 * write until then. */
+	return first_of(st, mend(sp));
 }
 
 static enum spool_status
