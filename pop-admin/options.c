@@ -6,6 +6,7 @@
  */
 #include "options.h"
 
+#include <errno.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -218,7 +219,10 @@ run_command(const struct command *c, struct admin *a, char **operands, size_t n)
 
 	strbuf_init(&err, 4096);
 	if (config_load(a->config_file, &a->config, &err) != 0)
-		code = admin_fail(EX_CONFIG, "%s", err.buf);
+		code = admin_fail(errno == 0     ? EX_CONFIG
+				  : errno == EIO ? EX_IOERR
+						 : EX_OSERR,
+		    "%s", err.len > 0 ? err.buf : "there is not enough memory");
 	strbuf_release(&err);
 	if (code != EX_OK)
 		return code;

@@ -115,6 +115,7 @@ pop3d_configure(
 	if (reload ? log_restart_needed(d->first, c) != 0 : make_listeners(d, c) != 0) {
 		strbuf_addstr(err, "out of memory");
 		config_unref(&c);
+		errno = ENOMEM;
 		return -1;
 	}
 	if (d->first == NULL)

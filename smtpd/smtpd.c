@@ -8,6 +8,7 @@
 #include "smtpd.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <string.h>
 #include <sysexits.h>
 #include <time.h>
@@ -66,11 +67,13 @@ make_listeners(struct smtpd *d, const char *file, const struct config *c, struct
 			    "%s: [smtpd] listen_lmtp: port 25 is SMTP's alone; take another, "
 			    "such as 24",
 			    file);
+			errno = 0;
 			return -1;
 		}
 	d->listen = mem_array(c->smtpd.listen.n + c->smtpd.listen_lmtp.n + 1, sizeof(*d->listen));
 	if (d->listen == NULL) {
 		strbuf_addstr(err, "out of memory");
+		errno = ENOMEM;
 		return -1;
 	}
 	add_listeners(d, &c->smtpd.listen, "smtp");
@@ -92,6 +95,7 @@ log_restart_needed(const struct config *old, const struct config *new, struct st
 		log_event(LOG_LEVEL_WARNING, "restart_needed", log_text("keys", keys.buf),
 		    log_text("advice", "these keep their old values until smtpd is restarted"));
 	strbuf_release(&keys);
+	errno = ENOMEM;
 	return rc;
 }
 
@@ -121,6 +125,7 @@ set_warning(struct spool *spool, const struct config *c, struct strbuf *err)
 	if (spool_set_warning(spool, &warning) == SPOOL_OK)
 		return 0;
 	strbuf_addstr(err, "out of memory");
+	errno = ENOMEM;
 	return -1;
 }
 
@@ -130,13 +135,16 @@ smtpd_configure(
 {
 	struct smtpd *d = arg;
 	struct config *c;
+	int errnum;
 
 	if (config_load(file, &c, err) != 0)
 		return -1;
 	if ((reload ? log_restart_needed(d->first, c, err) != 0
 		    : make_listeners(d, file, c, err) != 0) ||
 	    (d->spool != NULL && set_warning(d->spool, c, err) != 0)) {
+		errnum = errno;
 		config_unref(&c);
+		errno = errnum;
 		return -1;
 	}
 	if (d->first == NULL)

@@ -14,15 +14,25 @@
 
 #include "base/log.h"
 
+static _Thread_local unsigned failures;
+
 /* Names the failure where it arises: whoever is put off by it is told no more than that.  An
  * impossible size is as good as none. */
 static void *
 had(void *p, size_t octets)
 {
-	if (p == NULL)
+	if (p == NULL) {
+		failures++;
 		log_event(LOG_LEVEL_ERROR, "no_memory", log_num("octets", octets),
 		    log_text("advice", "give the process more memory"));
+	}
 	return p;
+}
+
+unsigned
+mem_failures(void)
+{
+	return failures;
 }
 
 static size_t

@@ -26,6 +26,7 @@ struct loader {
 	struct config *config;
 	unsigned *lines; /* owned; by index in the table: where the key was set, or 0 */
 	struct strbuf *err;
+	int errnum; /* 0, or what failed when nothing was wrong */
 };
 
 static int
@@ -42,6 +43,14 @@ fail_at(struct loader *l, unsigned line, const char *what)
 	return -1;
 }
 
+/* Where it is the machine that failed, and not who wrote the path. */
+static void
+note_failure(struct loader *l)
+{
+	if (errno == EIO || errno == ENOMEM || errno == EMFILE || errno == ENFILE)
+		l->errnum = errno;
+}
+
 /* All of `in`, as far as it fits; closes it. */
 static int
 read_stream(struct loader *l, const char *file, FILE *in, struct strbuf *text)
@@ -53,6 +62,7 @@ read_stream(struct loader *l, const char *file, FILE *in, struct strbuf *text)
 	while ((n = fread(block, 1, sizeof(block), in)) > 0 && !text->failed)
 		strbuf_add(text, block, n);
 	if (ferror(in) != 0) {
+		note_failure(l);
 		strbuf_addf(l->err, "%s: cannot be read: %s", file, strerrordesc_np(errno));
 		rc = -1;
 	}
@@ -66,6 +76,7 @@ read_file(struct loader *l, struct strbuf *text)
 	FILE *in = fopen(l->file, "re");
 
 	if (in == NULL) {
+		note_failure(l);
 		strbuf_addf(l->err,
 		    "%s: %s: make it from restante.conf.example, or name another with -c", l->file,
 		    strerrordesc_np(errno));
@@ -142,6 +153,7 @@ read_warning(struct loader *l)
 	else
 		in = fopen(path.buf, "re");
 	if (in == NULL && errno != ENOENT) {
+		note_failure(l);
 		strbuf_addf(l->err, "%s: %s", path.buf, strerrordesc_np(errno));
 		rc = -1;
 	} else if (in != NULL) {
@@ -274,6 +286,7 @@ int
 config_load(const char *file, struct config **config_r, struct strbuf *err)
 {
 	struct loader l = { .file = file, .err = err };
+	const unsigned failures = mem_failures();
 	struct strbuf text;
 	int rc = -1;
 
@@ -296,6 +309,13 @@ out:
 	config_unref(&l.config);
 	mem_free(&l.lines);
 	strbuf_release(&text);
+	/* Whatever it was taken for, a text that is too long or none at all. */
+	if (rc == -1 && mem_failures() != failures) {
+		strbuf_clear(err);
+		strbuf_addf(err, "%s: there is not enough memory", file);
+		l.errnum = ENOMEM;
+	}
+	errno = l.errnum;
 	return rc;
 }
 

@@ -133,16 +133,26 @@ fit_connections(uint64_t wanted)
 	return fit;
 }
 
-/* The configuration to start with. */
+/* With errno, which is 0 where somebody has to mend what he wrote.  Else a supervisor is to start us
+ * again, which after EX_CONFIG it does not. */
+static int
+not_configured(void)
+{
+	if (errno == 0)
+		return EX_CONFIG;
+	return errno == EIO ? EX_IOERR : EX_OSERR;
+}
+
+/* The configuration to start with.  An exit code. */
 static int
 configure(struct server *s, struct strbuf *err)
 {
 	if (s->program->configure(s->program->arg, s->config_file, false, &s->options, err) == -1)
-		return -1;
+		return not_configured();
 	if (s->options.nlisten > 0)
-		return 0;
+		return EX_OK;
 	strbuf_addf(err, "%s: there is no address to listen on: set `listen`", s->config_file);
-	return -1;
+	return EX_CONFIG;
 }
 
 /* The certificate that is configured; NULL where there is none, or with a sentence in the
@@ -385,7 +395,7 @@ open_all(struct server *s, struct strbuf *err)
 	if (code != EX_OK)
 		return code;
 	if (load_tls(s, &tls, err) == -1)
-		return EX_CONFIG;
+		return not_configured();
 	put_settings(s, tls);
 	if (privilege_become(s->options.user, err) == -1)
 		return EX_NOPERM;
@@ -429,22 +439,28 @@ check_user(const struct server *s, struct strbuf *err)
 	return 0;
 }
 
+/* Where memory is out there is none for a sentence either. */
+static const char *
+why(const struct strbuf *err)
+{
+	return err->len > 0 ? err->buf : "there is not enough memory";
+}
+
 /* Tells what is wrong as people read it, not as a line of the log. */
 static int
 check_only(struct server *s, struct strbuf *err)
 {
 	struct tls_context *tls = NULL;
-	int rc = configure(s, err);
+	int code = configure(s, err);
 
-	if (rc == 0)
-		rc = load_tls(s, &tls, err);
+	if (code == EX_OK && load_tls(s, &tls, err) == -1)
+		code = not_configured();
 	tls_context_unref(&tls);
-	if (rc == 0)
-		rc = check_user(s, err);
-	if (rc == 0)
-		return EX_OK;
-	(void)fprintf(stderr, "%s\n", err->buf);
-	return EX_CONFIG;
+	if (code == EX_OK && check_user(s, err) == -1)
+		code = EX_CONFIG;
+	if (code != EX_OK)
+		(void)fprintf(stderr, "%s\n", why(err));
+	return code;
 }
 
 /* A page of a mapped file is gone: SQLite shares memory through index.db-shm and secrets.db-shm, and
@@ -467,16 +483,17 @@ on_lost_page(int signo)
 static int
 start(struct server *s, struct strbuf *err)
 {
-	int code = EX_CONFIG;
+	int code;
 
 	/* sendfile(2) and TLS cannot be told not to raise it. */
 	(void)signal(SIGPIPE, SIG_IGN);
 	(void)signal(SIGBUS, on_lost_page);
 	log_init();
-	if (configure(s, err) == 0)
+	code = configure(s, err);
+	if (code == EX_OK)
 		code = run(s, err);
 	if (code != EX_OK)
-		log_event(LOG_LEVEL_ERROR, "start_failed", log_text("error", err->buf),
+		log_event(LOG_LEVEL_ERROR, "start_failed", log_text("error", why(err)),
 		    log_num("exit", (uint64_t)code));
 	else
 		log_event(LOG_LEVEL_INFO, "stopped", log_text("program", s->program->name));

@@ -150,6 +150,7 @@ tls_context_load(const char *certificate, const char *key, struct strbuf *err)
 		goto err_memory;
 	if (load_files(context->ctx, certificate, key, err) == -1) {
 		tls_context_unref(&context);
+		errno = 0;
 		return NULL;
 	}
 	return context;
@@ -158,6 +159,7 @@ err_memory:
 	ERR_clear_error();
 	tls_context_unref(&context);
 	strbuf_addstr(err, "no memory for TLS");
+	errno = ENOMEM;
 	return NULL;
 }
 

@@ -27,6 +27,10 @@ int mem_grow(void *array, size_t *cap, size_t need, size_t size);
 /* A copy of `len` octets with a NUL behind them. */
 void *mem_dup(const void *buf, size_t len);
 
+/* How often that failed in this thread.  Who compares it before and after knows that what was wrong
+ * meanwhile may only have been this. */
+unsigned mem_failures(void);
+
 void *mem_must_array(size_t n, size_t size);
 char *mem_must_dup(const char *text);
 

@@ -91,8 +91,10 @@ struct config {
 
 /* Reads `file`.  0 with *config_r holding one reference, or -1 with one sentence in
  * err, `FILE:LINE: what is wrong and what would be right` (without :LINE where no line
- * is to blame).  A key that is planned but not built yet is refused with "not in this
- * version".  Whether a path leads anywhere is not looked at. */
+ * is to blame), and errno 0 where the configuration is wrong, else what kept it from
+ * being read (where that is ENOMEM, err may be empty).  A key that is planned but not
+ * built yet is refused with "not in this version".  Whether a path leads anywhere is
+ * not looked at. */
 int config_load(const char *file, struct config **config_r, struct strbuf *err);
 
 struct config *config_ref(struct config *);

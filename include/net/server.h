@@ -62,7 +62,8 @@ struct server_program {
 	void *arg;                      /* given to every hook */
 	/* Loads FILE and makes it the one that new sessions get.  When `reload`, what needs
 	 * a restart keeps its old value, with a log line.  0 and *o_r, or -1 with a
-	 * sentence in err: then the old one stays. */
+	 * sentence in err: then the old one stays.  errno is 0 where what was written is
+	 * wrong, else what failed. */
 	int (*configure)(void *arg, const char *file, bool reload, struct server_options *o_r,
 	    struct strbuf *err);
 	/* Opens the store and starts threads; an exit code of sysexits.h, 0 for success.

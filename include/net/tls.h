@@ -19,7 +19,7 @@ struct tls_context;
 struct tls;
 
 /* Loads a PEM chain and its key and checks that they belong together.  NULL with a
- * sentence in err that names the file. */
+ * sentence in err that names the file; errno is ENOMEM when memory was out, else 0. */
 struct tls_context *tls_context_load(const char *certificate, const char *key,
     struct strbuf *err);
 struct tls_context *tls_context_ref(struct tls_context *);

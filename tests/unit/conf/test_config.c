@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "common/conf/config_internal.h"
@@ -644,6 +645,29 @@ START_TEST(files_that_cannot_be_read)
 }
 END_TEST
 
+/* Who is to be blamed: nobody, where the machine could not. */
+START_TEST(errno_of_a_failure)
+{
+	struct rlimit limit, none;
+	struct config *c = NULL;
+	struct strbuf err;
+
+	write_text(HOST, strlen(HOST));
+	strbuf_init(&err, 4096);
+	errno = EIO;
+	ck_assert_int_eq(config_load("/nowhere/restante.conf", &c, &err), -1);
+	ck_assert_int_eq(errno, 0);
+	strbuf_clear(&err);
+	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	none = (struct rlimit){ 0, limit.rlim_max };
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+	ck_assert_int_eq(config_load(path, &c, &err), -1);
+	ck_assert_int_eq(errno, EMFILE);
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	strbuf_release(&err);
+}
+END_TEST
+
 START_TEST(references_are_counted)
 {
 	struct config *c = load_good(HOST), *other;
@@ -857,6 +881,7 @@ main(void)
 	tcase_add_test(tc, a_whole_site);
 	tcase_add_test(tc, hostname_comes_from_the_machine);
 	tcase_add_test(tc, files_that_cannot_be_read);
+	tcase_add_test(tc, errno_of_a_failure);
 	tcase_add_test(tc, references_are_counted);
 	tcase_add_loop_test(tc, trusted_peers, 0, COUNT(peers));
 	tcase_add_loop_test(tc, some_changes_need_a_restart, 0, COUNT(changes));

@@ -11,6 +11,7 @@
 #define TESTS_UNIT_NET_TOYD_H
 
 #include <check.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -84,12 +85,14 @@ configure(void *arg, const char *file, bool reload, struct server_options *o_r, 
 	(void)reload;
 	if (f == NULL) {
 		strbuf_addf(err, "%s: cannot be read", file);
+		errno = 0;
 		return -1;
 	}
 	*c = (struct config){ .max = 100, .perip = 100, .user = "root" };
 	while (rc == 0 && fscanf(f, "%31s %127s", key, value) == 2)
 		rc = configure_word(c, key, value, err);
 	(void)fclose(f);
+	errno = 0;
 	if (rc == -1)
 		return -1;
 	current = !current;
