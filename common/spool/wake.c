@@ -28,8 +28,8 @@
 
 struct wake {
 	struct spool *spool;     /* borrowed */
-	int event;               /* owned; -1: there is none */
-	int caller;              /* owned; sends */
+	int event;               /* owned */
+	int caller;              /* owned; sends; -1: there is none */
 	int listener;            /* owned; -1 but in smtpd */
 	struct sockaddr_un name; /* of smtpd's */
 	socklen_t name_len;
@@ -68,11 +68,13 @@ wake_new(struct spool *sp, struct wake **w_r)
 	if (w == NULL)
 		return SPOOL_NO_MEMORY;
 	w->spool = sp;
+	w->caller = -1;
 	w->listener = -1;
 	set_name(w);
 	w->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	/* Without it nobody could end the keeper's sleep, neither to mend something nor to end. */
 	if (w->event < 0)
-		wake_failed(errno);
+		return spool_failed("wake_failed", "eventfd", errno);
 	w->caller = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (w->caller < 0)
 		wake_failed(errno);
@@ -133,7 +135,7 @@ drain(struct wake *w)
 	char octet;
 
 	/* What fails here is tried again when somebody wakes us again. */
-	if (w->event >= 0 && read(w->event, &count, sizeof(count)) < 0 && errno != EAGAIN)
+	if (read(w->event, &count, sizeof(count)) < 0 && errno != EAGAIN)
 		wake_failed(errno);
 	for (unsigned i = 0; w->listener >= 0 && i < DRAIN_MAX; i++)
 		if (recv(w->listener, &octet, sizeof(octet), 0) < 0)
@@ -143,7 +145,7 @@ drain(struct wake *w)
 bool
 wake_wait(struct wake *w, unsigned ms)
 {
-	/* A descriptor of -1 is passed over. */
+	/* A listener of -1 is passed over. */
 	struct pollfd fds[] = {
 		{ .fd = w->event, .events = POLLIN },
 		{ .fd = w->listener, .events = POLLIN },
@@ -162,7 +164,7 @@ wake_ring(struct wake *w)
 	const uint64_t one = 1;
 
 	/* It fails with EAGAIN alone, where it was rung before. */
-	if (w->event >= 0 && write(w->event, &one, sizeof(one)) < 0 && errno != EAGAIN)
+	if (write(w->event, &one, sizeof(one)) < 0 && errno != EAGAIN)
 		wake_failed(errno);
 }
 

@@ -16,7 +16,7 @@
 
 struct wake;
 
-/* SPOOL_NO_MEMORY; otherwise a failure is logged, and the timer is what is left. */
+/* A failure is logged; SPOOL_OK even so where only other processes cannot be called. */
 enum spool_status wake_new(struct spool *, struct wake **w_r);
 /* NULL is harmless. */
 void wake_free(struct wake **);
