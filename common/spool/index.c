@@ -58,6 +58,11 @@ index_failed(struct index_conn *c, const char *what, int rc)
 		st = SPOOL_DAMAGED;
 		advice = "stop the daemons and look at the disk before anything else";
 		break;
+	case SQLITE_READONLY:
+	case SQLITE_CANTOPEN:
+		advice = "the spool and all in it must belong to the account of the daemons, and "
+			 "their limit of open files must be high enough";
+		break;
 	case SQLITE_BUSY:
 		advice = "another program has locked the database: end it";
 		break;
@@ -126,6 +131,22 @@ conn_setup(struct index_conn *c, bool writer)
 	return rc;
 }
 
+/* Where descriptors are out SQLite settles for reading: of the database for this connection, of the
+ * shared memory for the whole process, as long as it has any connection. */
+static int
+check_writable(struct index_conn *c)
+{
+	int rc;
+
+	if (sqlite3_db_readonly(c->db, "main") == 1)
+		return SQLITE_READONLY;
+	/* Who writes now is not waited for: that he keeps us out says enough. */
+	sqlite3_busy_timeout(c->db, 0);
+	rc = sqlite3_exec(c->db, "BEGIN IMMEDIATE; ROLLBACK", NULL, NULL, NULL);
+	sqlite3_busy_timeout(c->db, BUSY_TIMEOUT_MS);
+	return (rc & 0xff) == SQLITE_BUSY ? SQLITE_OK : rc;
+}
+
 enum spool_status
 index_conn_open(struct index_store *s, bool writer, struct index_conn **c_r)
 {
@@ -142,6 +163,8 @@ index_conn_open(struct index_store *s, bool writer, struct index_conn **c_r)
 	    SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE, NULL);
 	if (rc == SQLITE_OK)
 		rc = conn_setup(c, writer);
+	if (rc == SQLITE_OK && writer)
+		rc = check_writable(c);
 	/* Where memory is out is no time to prepare what gives the lock back. */
 	if (rc == SQLITE_OK && writer && index_stmt(c, sql_rollback) == NULL)
 		rc = SQLITE_NOMEM;
