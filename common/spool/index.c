@@ -173,7 +173,7 @@ index_conn_open(struct index_store *s, bool writer, struct index_conn **c_r)
 		return SPOOL_OK;
 	}
 	if (c->db == NULL)
-		st = SPOOL_NO_MEMORY;
+		st = spool_failed("index_failed", s->path, ENOMEM);
 	else
 		st = index_failed(c, "open", rc);
 	index_conn_close(c);
