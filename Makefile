@@ -9,6 +9,7 @@
 #   make crash      what a power cut at any instant leaves, opened and looked at; MUTATE=NAME: with
 #                   a fault put in, crash-mutations: with each
 #   make damage     each file of a spool damaged in each way, under daemons that run and that do not
+#   make faults     the n-th call of each kind fails in running programs, for each n
 #   make bench      Restante beside other servers and the machine's limits; QUICK=1: in two minutes
 #                   bench-growth: as mailboxes and spool grow; bench-upkeep: what expiry costs
 #   make demo       a throw-away site that takes and serves one message

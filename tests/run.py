@@ -65,7 +65,7 @@ def collect(arguments):
         command = [python, os.path.join(HERE, "lib", "chat.py"), "--build", build, path]
         together.append(Test("chat", name, command, 120))
         together.append(Test("chat", name + " octet by octet", command + ["--trickle"], 180))
-    for folder, seconds in (("e2e", 400), ("stress", 500), ("crash", 500)):
+    for folder, seconds in (("e2e", 400), ("faults", 400), ("stress", 500), ("crash", 500)):
         for path in sorted(glob.glob(os.path.join(HERE, folder, "*.py"))):
             name = os.path.relpath(path, os.path.dirname(HERE))
             where = alone if name.endswith(ALONE) else together

@@ -109,6 +109,20 @@ crash-mutations: $(CRASH)
 damage: all
 	$(Q)TEST_SLOW=$(TEST_SLOW) python3 tests/e2e/damage.py --build $(BUILD) everything_each_way
 
+# --- faults ----------------------------------------------------------------
+# A library that is preloaded makes the n-th call of a kind fail in the programs as they are.
+#   make faults                 each n that a scenario comes to
+# `make check` plays some of them.
+FAULT := $(BUILD)/tests/faults/fault.so
+$(FAULT): tests/faults/fault.c
+	$(call say,LINK,$@)
+	$(Q)mkdir -p $(@D) && $(CC) $(STD) $(WARN) $(CFLAGS) -fPIC -shared -o $@ $<
+
+.PHONY: faults
+faults: all $(FAULT)
+	$(Q)for program in smtpd pop3d pop_admin start; do \
+	    TEST_SLOW=$(TEST_SLOW) python3 tests/faults/$$program.py --build $(BUILD) --every 1 || exit 1; done
+
 # --- the whole suite -------------------------------------------------------
 # ONLY=TEXT runs the tests in whose name it occurs.  What a sanitizer slows
 # down waits longer (TEST_SLOW) and carries less (TEST_LOAD).
@@ -128,7 +142,7 @@ CONCURRENT := $(addprefix --unit ,$(CONCURRENT_UNITS)) \
 .PHONY: check check-concurrent
 check-concurrent: all $(CONCURRENT_UNITS)
 	$(Q)TEST_SLOW=$(TEST_SLOW) TEST_LOAD=$(TEST_LOAD) python3 tests/run.py --build $(BUILD) $(CONCURRENT)
-check: all $(UNIT_TESTS) $(REPLAYS) $(CRASH) $(BUILD)/tests/bench/load
+check: all $(UNIT_TESTS) $(REPLAYS) $(CRASH) $(FAULT) $(BUILD)/tests/bench/load
 	$(Q)TEST_SLOW=$(TEST_SLOW) TEST_LOAD=$(TEST_LOAD) python3 tests/run.py --build $(BUILD) \
 	    $(addprefix --unit ,$(UNIT_TESTS) $(CRASH)) $(addprefix --replay ,$(REPLAYS)) \
 	    $(addprefix --only ,$(ONLY))
@@ -150,7 +164,7 @@ coverage:
 # --- what can be said without running --------------------------------------
 LINT_SOURCES := $(foreach f,$(FLOORS),$(call sources,common/$(f))) \
                 $(foreach p,$(PROGRAMS),$(call sources,$(p))) \
-                $(wildcard tests/unit/*/*.c tests/fuzz/*.c tests/lib/*.c tests/bench/*.c tests/crash/*.c)
+                $(wildcard tests/unit/*/*.c tests/fuzz/*.c tests/lib/*.c tests/bench/*.c tests/crash/*.c tests/faults/*.c)
 .PHONY: lint lint-objects format
 lint-objects: $(call objects,$(LINT_SOURCES))
 lint: $(BUILD)/gen/schema_steps.h

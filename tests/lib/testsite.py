@@ -62,13 +62,14 @@ def sanitizer_environment():
 class Daemon:
     """A running smtpd or pop3d; its standard error goes to a file that is read along."""
 
-    def __init__(self, program, conf, log):
+    def __init__(self, program, conf, log, env=None):
         self.name = os.path.basename(program)
         self.log = log
         with open(log, "ab") as out:
             self.begin = out.tell()
             self.process = subprocess.Popen([program, "-c", conf], stdin=subprocess.DEVNULL,
-                                            stdout=out, stderr=out, env=sanitizer_environment())
+                                            stdout=out, stderr=out,
+                                            env={**sanitizer_environment(), **(env or {})})
 
     def text(self):
         """What it logged since it was started."""
@@ -240,10 +241,11 @@ class Site:
                  "pop3d": [("pop3d", "listen"), ("pop3d", "listen_tls")]}[name]
         return sum(len((self.settings.get(k) or "").replace(",", " ").split()) for k in lists)
 
-    def start(self, name):
-        """Starts a daemon and waits until all its sockets accept and the spool is recovered."""
+    def start(self, name, env=None):
+        """Starts a daemon, with more in its environment than we have, and waits until all its
+        sockets accept and the spool is recovered."""
         daemon = Daemon(os.path.join(self.build, name), self.conf,
-                        os.path.join(self.folder, name + ".log"))
+                        os.path.join(self.folder, name + ".log"), env)
         self.daemons[name] = daemon
         for proto in ("smtp", "lmtp") if name == "smtpd" else ("pop3", "pop3s"):
             self.addresses.pop(proto, None)
