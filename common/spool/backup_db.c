@@ -30,6 +30,13 @@ static const char sql_settle_index[] =
 static const char sql_floor[] = "UPDATE meta SET value = max(value, ?1)"
 				" WHERE key = 'newest_segment'";
 
+/* A copy ends behind the last record that is named.  A mark beyond that is a file that is too short,
+ * to whoever looks before a login. */
+static const char sql_marks[] =
+    "UPDATE segment SET mark = min(mark, named.end) FROM"
+    " (SELECT message >> 21 AS number, max((message & 0x1fffff) + blocks) AS end"
+    " FROM entry GROUP BY 1) AS named WHERE segment.number = named.number";
+
 /* They are part of UIDs that mail got when it was brought back (restore.c). */
 static const char sql_removals[] = "UPDATE mailbox SET removals = removals + " REMOVALS_STEP;
 
@@ -178,6 +185,8 @@ backup_db_revive(const char *path, enum index_db which, uint64_t floor)
 		st = account_run(c, sql_floor, "u", floor);
 		if (st == SPOOL_OK)
 			st = account_run(c, sql_removals, "");
+		if (st == SPOOL_OK)
+			st = account_run(c, sql_marks, "");
 	}
 	/* The last of it: who opens it as a spool's expects it so. */
 	if (st == SPOOL_OK)
