@@ -231,6 +231,9 @@ import(struct admin *a, struct place *p, const struct address *address, const st
 	enum spool_status st = account_user_find(a->spool, address, &user);
 	int code;
 
+	/* Of an import that was killed some may be on disk that no index knows yet. */
+	if (st == SPOOL_OK)
+		st = spool_recover(a->spool);
 	if (st == SPOOL_OK)
 		st = maildrop_lock(a->spool, user.mailbox, "import", &options.md);
 	if (st == SPOOL_OK)

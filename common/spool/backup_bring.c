@@ -444,6 +444,9 @@ backup_bring(struct spool *sp, const char *dir, const struct address *address,
 	pthread_cond_init(&g.changed, NULL);
 	if (st == SPOOL_OK)
 		st = find_mailboxes(&g, address);
+	/* An earlier run may have been killed behind the sync of what it brought. */
+	if (st == SPOOL_OK)
+		st = spool_recover(sp);
 	if (st == SPOOL_OK)
 		st = lock_maildrop(&sp->locks, g.now.id, "restore", &lock);
 	if (st == SPOOL_OK)

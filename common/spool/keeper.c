@@ -133,18 +133,38 @@ look_after_recovery(struct spool *sp)
 	sp->keeper->looked_ms = now_ms();
 }
 
-/* SPOOL_NOT_READY when the keeper is to end before it comes to anything. */
+/* Waits for the recovery byte; SPOOL_NOT_READY when the keeper is to end before it comes to
+ * anything. */
 static enum spool_status
-become_ready(struct spool *sp)
+take_recovery(struct spool *sp)
 {
-	enum spool_status st;
 	int rc;
 
 	while ((rc = lock_role_try(&sp->locks, LOCK_RECOVERY, false)) > 0)
 		if (!keeper_wait(sp->keeper, POLL_MS, false))
 			return SPOOL_NOT_READY;
-	if (rc < 0)
-		return spool_failed("lock_failed", "locks/roles", errno);
+	return rc < 0 ? spool_failed("lock_failed", "locks/roles", errno) : SPOOL_OK;
+}
+
+enum spool_status
+spool_recover(struct spool *sp)
+{
+	enum spool_status st = take_recovery(sp);
+
+	if (st != SPOOL_OK)
+		return st;
+	st = recover_spool(sp);
+	lock_role_release(&sp->locks, LOCK_RECOVERY);
+	return st;
+}
+
+static enum spool_status
+become_ready(struct spool *sp)
+{
+	enum spool_status st = take_recovery(sp);
+
+	if (st != SPOOL_OK)
+		return st;
 	st = open_index(sp);
 	if (st == SPOOL_OK)
 		st = recover_and_open(sp);

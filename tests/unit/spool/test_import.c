@@ -116,6 +116,36 @@ START_TEST(recovered)
 }
 END_TEST
 
+/* Killed behind the sync of what it brought, while a daemon has the spool open: nobody recovers it, and
+ * the next import would bring it a second time. */
+START_TEST(killed_beside_a_daemon)
+{
+	struct spool *daemon = spool_test_open(SPOOL_POP3D);
+	struct maildrop *md;
+
+	ck_assert_int_eq(spool_wait_ready(daemon), SPOOL_OK);
+	ck_assert_int_eq(import_one(1, 400000, LONG_AGO, "a"), SPOOL_OK);
+	ck_assert_int_eq(import_one(2, 500, LONG_AGO + 1, "b"), SPOOL_OK);
+	spool_close(&sp);
+	test_sql(daemon, "DELETE FROM entry; UPDATE mailbox SET used = 0, messages = 0;"
+			 " UPDATE segment SET state = 0, mark = 1, live = 0");
+	sp = spool_test_open(SPOOL_ADMIN);
+	ck_assert_int_eq(test_number(sp, "SELECT count(*) FROM entry"), 0);
+	ck_assert_int_eq(spool_recover(sp), SPOOL_OK);
+	md = load();
+	ck_assert_uint_eq(maildrop_count(md), 2);
+	check_uid(md, 0, "a");
+	check_uid(md, 1, "b");
+	maildrop_close(&md);
+	/* What a living writer has open is his. */
+	ck_assert_int_eq(import_one(3, 500, LONG_AGO + 2, "c"), SPOOL_OK);
+	ck_assert_int_eq(spool_recover(sp), SPOOL_OK);
+	ck_assert_int_eq(test_number(sp, "SELECT count(*) FROM segment WHERE state = 0"), 1);
+	test_invariants(sp);
+	spool_close(&daemon);
+}
+END_TEST
+
 /* From the import on, or it would go at once. */
 START_TEST(age)
 {
@@ -178,6 +208,7 @@ main(void)
 	tcase_add_checked_fixture(tc, set_up, tear_down);
 	tcase_add_test(tc, uid_and_time);
 	tcase_add_test(tc, recovered);
+	tcase_add_test(tc, killed_beside_a_daemon);
 	tcase_add_test(tc, age);
 	tcase_add_test(tc, last_delivery_is_the_latest);
 	tcase_add_test(tc, quota);
