@@ -123,6 +123,13 @@ faults: all $(FAULT)
 	$(Q)for program in smtpd pop3d pop_admin start; do \
 	    TEST_SLOW=$(TEST_SLOW) python3 tests/faults/$$program.py --build $(BUILD) --every 1 || exit 1; done
 
+# --- kill -9 and the long run -----------------------------------------------
+# `make check` runs the same program for some seconds.  VICTIM=NAME kills one kind alone.
+KILLS  ?= 500
+.PHONY: kill
+kill: all
+	$(Q)TEST_SLOW=$(TEST_SLOW) python3 tests/crash/kill.py --build $(BUILD) --kills $(KILLS) $(if $(VICTIM),--only "$(VICTIM)")
+
 # --- the whole suite -------------------------------------------------------
 # ONLY=TEXT runs the tests in whose name it occurs.  What a sanitizer slows
 # down waits longer (TEST_SLOW) and carries less (TEST_LOAD).

@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 import random
 import re
+import ssl
 
 from wire import WireError, stuffed, unstuffed
 
@@ -32,6 +33,14 @@ def unsealed(message):
     if hashlib.sha256(message[match.end():]).hexdigest().encode() != match.group(2):
         raise WireError("message %r is not whole" % match.group(1))
     return match.group(1).decode()
+
+
+class Gone(WireError):
+    """The peer closed where something was due."""
+
+
+# How a connection looks whose peer died, closed or cut it.  A peer that hangs is none of these.
+GONE = (ConnectionError, ssl.SSLError, Gone)
 
 
 class Async:
@@ -61,7 +70,7 @@ class Async:
     async def line(self):
         line = await asyncio.wait_for(self.reader.readline(), self.patience)
         if not line.endswith(b"\r\n"):
-            raise WireError("closed in the middle of a line: %r" % line[:100])
+            raise Gone("closed in the middle of a line: %r" % line[:100])
         return line[:-2]
 
     async def reply(self):
@@ -84,15 +93,16 @@ class Async:
             raise WireError("%r was answered %r" % (command, line))
         return line[4:]
 
-    async def until_dot(self):
+    async def multi(self, command):
         """A multi-line response, unstuffed."""
-        chunks = []
-        while True:
-            chunk = await self.line()
-            if chunk == b".":
-                break
-            chunks.append(chunk + b"\r\n")
-        return unstuffed(b"".join(chunks))
+        await self.send(command + b"\r\n")
+        try:
+            if await asyncio.wait_for(self.reader.readexactly(3), self.patience) != b"+OK":
+                raise WireError("%r was answered -ER%r" % (command, await self.line()))
+            whole = await asyncio.wait_for(self.reader.readuntil(b"\r\n.\r\n"), self.patience)
+        except asyncio.IncompleteReadError as error:
+            raise Gone("closed before the final dot: %r" % error.partial[-100:]) from None
+        return unstuffed(whole[whole.index(b"\r\n") + 2:-3])
 
     async def submit(self, sender, recipients, octets):
         """One transaction, its size declared: without it each recipient's quota must have room for
@@ -112,3 +122,7 @@ class Async:
 
     def close(self):
         self.writer.close()
+
+    def vanish(self):
+        """Closes with RST, as a client that lost its network is seen in the end."""
+        self.writer.transport.abort()

@@ -224,17 +224,31 @@ class Site:
                 done.stdout.decode("utf-8", "replace"), err))
         return done.stdout.decode("utf-8", "replace")
 
-    def quota(self, address, octets):
-        """Sets a mailbox's quota in the index, while daemons run or not; None: none."""
+    def sql(self, statement, address, *values):
+        """Changes the index behind everybody's back, while daemons run or not.  `statement` finds
+        the mailbox as `:id`, and further values as ?1, ?2; how many rows it changed."""
         local, _, domain = address.partition("@")
         db = sqlite3.connect(os.path.join(self.spool, "index", "index.db"), timeout=20 * SLOW)
-        with db:
-            done = db.execute("UPDATE mailbox SET quota = ? WHERE folded = ? AND domain ="
-                              " (SELECT id FROM domain WHERE folded = ?)",
-                              (octets, local, domain)).rowcount
-        db.close()
-        if done != 1:
-            raise SiteError("there is no mailbox %s" % address)
+        try:
+            # Checkpoints are the keepers', under a lock that is not held here.
+            db.execute("PRAGMA wal_autocheckpoint = 0")
+            with db:
+                found = db.execute("SELECT m.id FROM mailbox AS m JOIN domain AS d ON d.id = domain"
+                                   " WHERE m.folded = ? AND d.folded = ?",
+                                   (local, domain)).fetchone()
+                if found is None:
+                    raise SiteError("there is no mailbox %s" % address)
+                return db.execute(statement.replace(":id", str(found[0])), values).rowcount
+        finally:
+            db.close()
+
+    def quota(self, address, octets):
+        """Sets a mailbox's quota in the index; None: none."""
+        self.sql("UPDATE mailbox SET quota = ? WHERE id = :id", address, octets)
+
+    def age(self, address):
+        """All that lies in a mailbox is past its age."""
+        self.sql("UPDATE entry SET expires_day = 1 WHERE state = 0 AND mailbox = :id", address)
 
     def _listeners(self, name):
         lists = {"smtpd": [("smtpd", "listen"), ("smtpd", "listen_lmtp")],

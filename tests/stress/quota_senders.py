@@ -240,8 +240,7 @@ async def names_in(site, mailbox):
     count = int((await wire.ok(b"STAT")).split()[0])
     names = []
     for number in range(1, count + 1):
-        await wire.ok(b"RETR %d" % number)
-        names.append(unsealed(await wire.until_dot()))
+        names.append(unsealed(await wire.multi(b"RETR %d" % number)))
     await wire.ok(b"QUIT")
     wire.close()
     return names
