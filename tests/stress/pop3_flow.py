@@ -134,7 +134,7 @@ def stalled(site):
     again.close()
 
 
-def pour(address, count):
+def pour(address, count, recipient=JOE):
     """Many small messages on one connection, pipelined: MAIL, RCPT and BDAT need no turn."""
     wire = Wire(address, timeout=PATIENCE)
     wire.reply()
@@ -143,7 +143,7 @@ def pour(address, count):
     while sent < count:
         batch = min(50, count - sent)
         wire.send(b"MAIL FROM:<%s>\r\nRCPT TO:<%s>\r\nBDAT 8 LAST\r\nS: x\r\n\r\n"
-                  % (SENDER, JOE.encode()) * batch)
+                  % (SENDER, recipient.encode()) * batch)
         for _ in range(batch * 3):
             code, lines = wire.reply()
             if code != 250:
