@@ -49,7 +49,8 @@ def chosen(kills, rng, only):
 async def turn(world, victim):
     load = world.load()
     load.start()
-    await asyncio.sleep(world.rng.uniform(.05, .4) * min(SLOW, 3))
+    await load.under_way(world.rng.randrange(5, 60))
+    await asyncio.sleep(world.rng.uniform(0, .02) * min(SLOW, 3))
     await victim(world)
     load.check()
     await load.stop()
@@ -80,8 +81,6 @@ def killed(build, kills, seed, only):
               "%.0f s" % (", ".join("%s %d" % item for item in tally.items()),
                           count["acknowledged"], count["refused"], count["unanswered"],
                           count["unanswered and kept"], time.monotonic() - begun))
-        if count["acknowledged"] < 10 * kills:
-            raise WireError("that was no load")
         print("# commands cut before their end: " + ", ".join(
             "%s %d" % item for item in sorted(world.cut.items())))
 

@@ -39,12 +39,19 @@ class Gone(WireError):
     """The peer closed where something was due."""
 
 
+class PutOff(WireError):
+    """-ERR [SYS/TEMP]."""
+
+
 # How a connection looks whose peer died, closed or cut it.  A peer that hangs is none of these.
 GONE = (ConnectionError, ssl.SSLError, Gone)
 
 
 class Async:
     """A connection."""
+
+    # Whether the peer has spoken and nothing but its last word may follow.
+    greeted = False
 
     def __init__(self, reader, writer, patience):
         self.reader, self.writer, self.patience = reader, writer, patience
@@ -64,8 +71,12 @@ class Async:
                                self.patience)
 
     async def send(self, octets):
+        """A peer that is gone is found by who reads: its last words may be there."""
         self.writer.write(octets)
-        await asyncio.wait_for(self.writer.drain(), self.patience)
+        try:
+            await asyncio.wait_for(self.writer.drain(), self.patience)
+        except ConnectionError:
+            pass
 
     async def line(self):
         line = await asyncio.wait_for(self.reader.readline(), self.patience)
@@ -89,6 +100,8 @@ class Async:
         if command is not None:
             await self.send(command + b"\r\n")
         line = await self.line()
+        if line.startswith(b"-ERR [SYS/TEMP]"):
+            raise PutOff("%r was answered %r" % (command, line))
         if not line.startswith(b"+OK"):
             raise WireError("%r was answered %r" % (command, line))
         return line[4:]
@@ -98,7 +111,9 @@ class Async:
         await self.send(command + b"\r\n")
         try:
             if await asyncio.wait_for(self.reader.readexactly(3), self.patience) != b"+OK":
-                raise WireError("%r was answered -ER%r" % (command, await self.line()))
+                line = await self.line()
+                raise (PutOff if line.startswith(b"R [SYS/TEMP]") else WireError)(
+                    "%r was answered -ER%s" % (command, line.decode("ascii", "replace")))
             whole = await asyncio.wait_for(self.reader.readuntil(b"\r\n.\r\n"), self.patience)
         except asyncio.IncompleteReadError as error:
             raise Gone("closed before the final dot: %r" % error.partial[-100:]) from None

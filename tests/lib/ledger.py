@@ -18,6 +18,7 @@ class Box:
         self.address = address
         self.there, self.perhaps, self.due, self.gone = set(), set(), set(), set()
         self.seen = set()        # by any login, ever
+        self.aged = set()        # was due at any time, and so may have gone unseen
         self.uids = {}           # UID: name; stays when the message has gone
         self.unanswered = None   # marks of a QUIT that nobody answered
 
@@ -98,6 +99,7 @@ class Box:
         sure."""
         sure = frozenset(self.there)
         self.due |= self.there | self.perhaps
+        self.aged |= self.due
         self.there, self.perhaps = set(), set()
         return sure
 
@@ -141,8 +143,9 @@ class Ledger:
         no answer is in all its mailboxes, or in none and never will be."""
         for name, recipients in self.open:
             seen = [r for r in recipients if name in self.boxes[r].seen]
-            if seen and len(seen) != len(recipients):
-                raise WireError("%s is in %r, and was for %r" % (name, seen, sorted(recipients)))
+            unseen = [r for r in recipients if r not in seen and name not in self.boxes[r].aged]
+            if seen and unseen:
+                raise WireError("%s is in %r, and not in %r" % (name, seen, unseen))
             self.count["unanswered and kept"] += bool(seen)
             if not seen:
                 for recipient in recipients:

@@ -7,7 +7,7 @@ a mailbox that shows what the ledger does not allow, or silence: stop() raises i
 import asyncio
 import random
 
-from amail import Async, GONE, sealed, unsealed
+from amail import Async, GONE, PutOff, sealed, unsealed
 from testsite import PASSWORD, SLOW
 from wire import WireError, stuffed
 
@@ -74,6 +74,8 @@ class Load:
         self.to, self.pause, self.keep, self.odd = list(to), pause, keep, odd
         self.senders, self.readers = senders, list(readers)
         self.ending = asyncio.Event()
+        self.may_put_off = False # [SYS/TEMP] in the middle of a session
+        self.cut_off = []        # senders whose connection ended without a last word
         self.tasks = []
 
     def start(self):
@@ -81,6 +83,13 @@ class Load:
                       for i in range(self.senders)]
         self.tasks += [asyncio.create_task(self.come_again("pop3", self.read, m))
                        for m in self.readers]
+
+    async def under_way(self, messages):
+        """Until so many more were acknowledged."""
+        goal = self.ledger.count["acknowledged"] + messages
+        while self.ledger.count["acknowledged"] < goal:
+            self.check()
+            await asyncio.sleep(.001)
 
     async def stop(self):
         """Each ends what it is at."""
@@ -113,8 +122,12 @@ class Load:
                 if address:
                     wire = await Async.open(address, PATIENCE)
                     await client(wire, rng, which, numbers)
-            except GONE:
-                pass
+            except PutOff:
+                if not self.may_put_off:
+                    raise
+            except GONE as error:
+                if wire and wire.greeted:
+                    self.cut_off.append("%s: %r" % (which, error))
             finally:
                 if wire:
                     wire.close()
@@ -124,14 +137,17 @@ class Load:
 
     async def send(self, wire, rng, which, numbers):
         code, text = await wire.reply()
+        wire.greeted = True
         if code == 421 or await self.ask(wire, b"EHLO client.example") == 421:
             return
         if self.site.certificate and which % 4 == 0:
             if await self.ask(wire, b"STARTTLS") == 421:
                 return
+            wire.greeted = False
             await wire.starttls(self.site.context())
             if await self.ask(wire, b"EHLO client.example") == 421:
                 return
+            wire.greeted = True
         while not self.ending.is_set():
             name = "%s-%d-%d" % (self.tag, which, next(numbers))
             if not await self.transact(wire, rng, name):
@@ -151,14 +167,17 @@ class Load:
                 code = await self.ask(wire, b"RCPT TO:<%s>" % recipient.encode())
                 if code == 250:
                     kept.append(recipient)
-        if code == 421:
-            return False
-        if not kept or await self.ask(wire, b"DATA") != 354:
-            return await self.ask(wire, b"RSET") == 250
+                elif code == 421:
+                    return False
+        if kept and code != 421:
+            code = await self.ask(wire, b"DATA")
+        if code != 354:
+            return code != 421 and await self.ask(wire, b"RSET") == 250
         self.ledger.sending(name, kept)
         if rng.random() < self.odd:
             # Without the last octets nobody may take it for whole.
             await wire.send(octets[:rng.randrange(len(octets) - 2)])
+            wire.greeted = False
             wire.vanish()
             self.ledger.refused(name, kept)
             return False
