@@ -13,6 +13,7 @@
 #   make bench      Restante beside other servers and the machine's limits; QUICK=1: in two minutes
 #                   bench-growth: as mailboxes and spool grow; bench-upkeep: what expiry costs
 #   make kill       kill -9 of daemons and pop-admin under load, KILLS times
+#   make soak       MINUTES of load and faults; in the end memory, descriptors, log and disk are level
 #   make demo       a throw-away site that takes and serves one message
 #   make install    PREFIX and DESTDIR are heeded
 #

@@ -130,6 +130,11 @@ KILLS  ?= 500
 kill: all
 	$(Q)TEST_SLOW=$(TEST_SLOW) python3 tests/crash/kill.py --build $(BUILD) --kills $(KILLS) $(if $(VICTIM),--only "$(VICTIM)")
 
+MINUTES ?= 30
+.PHONY: soak
+soak: all
+	$(Q)TEST_SLOW=$(TEST_SLOW) python3 tests/soak/soak.py --build $(BUILD) --minutes $(MINUTES)
+
 # --- the whole suite -------------------------------------------------------
 # ONLY=TEXT runs the tests in whose name it occurs.  What a sanitizer slows
 # down waits longer (TEST_SLOW) and carries less (TEST_LOAD).
