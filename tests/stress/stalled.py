@@ -17,7 +17,7 @@ sys.path[:0] = [os.path.join(HERE, "..", "lib"), HERE]
 from amail import sealed, unsealed  # noqa: E402
 from pop3_flow import PATIENCE, SENDER, narrow, pour  # noqa: E402
 from report import Report  # noqa: E402
-from testsite import PASSWORD, SLOW, Site  # noqa: E402
+from testsite import PASSWORD, Site  # noqa: E402
 from wire import Wire, WireError, submit, unstuffed  # noqa: E402
 
 JOE, ANN, EVE, BOB = ("%s@example.test" % n for n in ("joe", "ann", "eve", "bob"))
@@ -161,7 +161,7 @@ def main():
     parser.add_argument("--build", default="build")
     build = parser.parse_args().build
     report = Report()
-    with Site(build, {("pop3d", "lock_wait"): "%ds" % (600 * SLOW)}, lmtp=False, tls=False,
+    with Site(build, {("pop3d", "lock_wait"): "10m"}, lmtp=False, tls=False,
               users=(JOE, ANN, EVE, BOB)) as site:
         report.run("log and disk stay small behind clients that stall", stalled, site)
     Site.forget()
