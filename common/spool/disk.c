@@ -19,6 +19,7 @@
 #include "base/num.h"
 
 /* The most vectors of one call; the kernel's IOV_MAX. */
+#define REWRITE_SIZE (64u * 1024)
 #define WRITE_VECTORS 1024
 
 static int
@@ -133,6 +134,23 @@ disk_write_buf(const struct disk_ops *ops, int fd, const void *buf, size_t len, 
 	struct iovec iov = { .iov_base = (void *)(uintptr_t)buf, .iov_len = len };
 
 	return disk_write(ops, fd, &iov, 1, offset);
+}
+
+int
+disk_rewrite(const struct disk_ops *ops, int fd, uint64_t offset)
+{
+	uint8_t buf[REWRITE_SIZE];
+	ssize_t n;
+
+	do {
+		n = pread(fd, buf, sizeof(buf), (off_t)offset);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 || disk_write_buf(ops, fd, buf, (size_t)n, offset) != 0)
+			return -1;
+		offset += (uint64_t)n;
+	} while (n != 0);
+	return 0;
 }
 
 int

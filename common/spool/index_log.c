@@ -6,7 +6,8 @@
  *  1. Of a log whose sync failed nothing is said to be on disk, and nothing is added to it,
  *     until all of it has gone into the database and it was truncated.  A failed sync is
  *     never tried again: its pages may be gone.  They are written again instead, before
- *     the first of them goes into the database.
+ *     the first of them goes into the database.  Who saw it fail may end before that and tell
+ *     nobody, so recovery begins with it too.
  *  2. A checkpoint runs under the writer's lock, so no commit can begin the log anew at the
  *     same time (SQLite before 3.51.3 may lose that commit).  Its long part, the log's sync, was
  *     done before, without the lock.
@@ -28,7 +29,6 @@
 
 #define LOG_DIR "index"
 #define LOG_FILE "index.db-wal"
-#define REWRITE_SIZE (64u * 1024)
 
 static int
 open_log(struct index_store *s)
@@ -241,31 +241,32 @@ reopen(struct index_store *s)
 	return SPOOL_OK;
 }
 
-/* Writes the log over itself and syncs that.  The pages of a sync that failed are clean for the
- * kernel: another sync, SQLite's before it moves them into the database, succeeds without writing
- * them.  A power cut in the midst of that would find pages of the database half written and a log
- * that cannot mend them.  With the writer's lock. */
+/* Writes the log over itself and syncs that.  After a sync that failed another one, SQLite's before it
+ * moves pages into the database, succeeds without writing what was lost.  A power cut in the midst
+ * of that would find pages of the database half written and a log that cannot mend them; and what
+ * is added to the log and synced lies behind a hole.  With the writer's lock. */
 static enum spool_status
 rewrite_log(struct index_store *s)
 {
 	const struct disk_ops *disk = s->spool->disk;
-	uint8_t buf[REWRITE_SIZE];
-	uint64_t offset = 0;
-	ssize_t n;
 
-	do {
-		n = pread(s->log_fd, buf, sizeof(buf), (off_t)offset);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n > 0 && disk_write_buf(disk, s->log_fd, buf, (size_t)n, offset) != 0)
-			n = -1;
-		if (n < 0)
-			return spool_failed("log_rewrite_failed", LOG_FILE, errno);
-		offset += (uint64_t)n;
-	} while (n != 0);
-	if (disk_sync_data(disk, s->log_fd) != 0)
+	if (disk_rewrite(disk, s->log_fd, 0) != 0 || disk_sync_data(disk, s->log_fd) != 0)
 		return spool_failed("log_rewrite_failed", LOG_FILE, errno);
 	return SPOOL_OK;
+}
+
+enum spool_status
+index_renew_log(struct spool *sp)
+{
+	struct index_store *s = sp->index;
+	enum spool_status st;
+
+	st = index_writer_take(s, "recovery");
+	if (st != SPOOL_OK)
+		return st;
+	st = rewrite_log(s);
+	index_writer_give(s);
+	return st;
 }
 
 enum spool_status

@@ -90,7 +90,10 @@ recover_and_open(struct spool *sp)
 
 	if (rc < 0)
 		return spool_failed("lock_failed", "locks/roles", errno);
-	if (rc == 0 || sp->role == SPOOL_SMTPD)
+	/* Who lives and has the log open hears of a sync that failed at his own next one. */
+	if (rc == 0 || sp->role != SPOOL_ADMIN)
+		st = index_renew_log(sp);
+	if (st == SPOOL_OK && (rc == 0 || sp->role == SPOOL_SMTPD))
 		st = recover_spool(sp);
 	/* Nobody else has it exclusively: that takes the recovery byte. */
 	if (st == SPOOL_OK && lock_role_try(&sp->locks, LOCK_OPEN, true) != 0)

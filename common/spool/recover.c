@@ -3,8 +3,9 @@
  *
  * Invariants:
  *  1. A segment is read under its writer's lock: whose writer is alive is left to him.
- *  2. What is entered into the index is on disk before: file and folder are synced first, since a
- *     process that was killed leaves octets that only the page cache has.
+ *  2. What is entered into the index is on disk before: a process that was killed leaves octets
+ *     that only the page cache has.  They are written over themselves, and then file and folder are
+ *     synced: where the process had seen a sync fail, another one alone would find clean pages.
  *  3. The mark is read inside the transaction that moves it: below it, a record without a row
  *     is deleted mail.
  *  4. Nothing is deleted here but files named tmp.*, empty ones, and those without a row in which
@@ -202,12 +203,37 @@ index_segment(struct scan *s)
 	return index_run(s->c, stmt);
 }
 
+/* Makes all of the file that the index does not know sure to be on disk.  Of what it knows not an
+ * octet is touched: some of that may be being given back.  With the segment's lock, so that nobody
+ * but us moves its mark. */
+static enum spool_status
+make_sure(struct spool *sp, const struct segment *segment)
+{
+	char name[SEGMENT_NAME_MAX];
+	enum spool_status st;
+	struct index_conn *c;
+	uint64_t mark = 1;
+	int state = -1;
+
+	st = index_read_begin(sp, INDEX_MAIN, &c);
+	if (st == SPOOL_OK)
+		st = read_row(c, segment->id.number, &state, &mark);
+	index_read_end(sp, &c);
+	if (st != SPOOL_OK || state > 0)
+		return st;
+	/* The header was on disk before there was anything behind it. */
+	if (disk_rewrite(sp->disk, segment->fd, mark * RECORD_BLOCK) != 0 ||
+	    disk_sync_data(sp->disk, segment->fd) != 0 || disk_sync(sp->disk, sp->segments_fd) != 0)
+		st = spool_failed(
+		    "segment_sync_failed", segment_name(name, segment->id.number), errno);
+	return st;
+}
+
 static enum spool_status
 recover_segment(struct spool *sp, uint64_t number)
 {
 	struct segment segment;
 	struct scan s = { .segment = &segment };
-	char name[SEGMENT_NAME_MAX];
 	enum spool_status st;
 
 	st = segment_open(sp, number, &segment);
@@ -217,8 +243,7 @@ recover_segment(struct spool *sp, uint64_t number)
 		return SPOOL_OK;
 	if (st != SPOOL_OK)
 		return st;
-	if (disk_sync_data(sp->disk, segment.fd) != 0 || disk_sync(sp->disk, sp->segments_fd) != 0)
-		st = spool_failed("segment_sync_failed", segment_name(name, number), errno);
+	st = make_sure(sp, &segment);
 	if (st == SPOOL_OK)
 		st = index_write_begin(sp, INDEX_MAIN, "recovery", &s.c);
 	if (st == SPOOL_OK) {

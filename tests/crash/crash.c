@@ -101,6 +101,13 @@ most_of_a_kind(const unsigned *count, unsigned n)
 	return most;
 }
 
+/* The cut is between a sync that failed and whatever its process would do about that. */
+static bool
+is_after_failed_sync(size_t at)
+{
+	return at > 0 && played.ops[at - 1].kind == OP_SYNC_FAILED;
+}
+
 static void
 choose_cuts(bool tell)
 {
@@ -122,7 +129,7 @@ choose_cuts(bool tell)
 		if (played.ops[i].kind == OP_NONE)
 			continue;
 		/* Evenly over the whole of the load. */
-		if (count[g] <= most ||
+		if (count[g] <= most || is_after_failed_sync(i) ||
 		    (uint64_t)seen[g] * most / count[g] != ((uint64_t)seen[g] + 1) * most / count[g]) {
 			cuts[ncuts++] = i;
 			taken[g]++;
@@ -200,17 +207,14 @@ try_image(const struct image *im, const struct facts *f, const struct cut *cut, 
 
 /* In a process of its own: recovers with the recorder on, and cuts that. */
 static void
-second_life(struct image *im, struct facts *f, size_t at, uint64_t random, const char *dir)
+second_life(struct image *im, struct facts *f, size_t at, enum end end, uint64_t random,
+    const char *dir)
 {
-	static const enum end firsts[] = { END_KILLED, END_TORN, END_LOST, END_SOME };
 	static const enum end seconds[] = { END_TORN, END_LOST, END_SOME };
-	struct cut cut = { &trace, 0, at, firsts[image_random(&random) % 4], true };
+	struct cut cut = { &trace, 0, at, end, true };
 	uint64_t first_random = image_random(&random);
 	size_t next = 0;
 
-	/* docs/spool.md, "How it is proved": a failed sync that nobody remembers. */
-	if (cut.first_end == END_KILLED && image_doubtful(im))
-		cut.first_end = END_LOST;
 	image_write(im, cut.first_end, first_random, dir);
 	if (cut.first_end != END_KILLED) {
 		image_release(im);
@@ -241,7 +245,8 @@ second_life(struct image *im, struct facts *f, size_t at, uint64_t random, const
 }
 
 static void
-fork_second_life(struct image *im, struct facts *f, size_t at, uint64_t random, const char *dir)
+fork_second_life(struct image *im, struct facts *f, size_t at, enum end end, uint64_t random,
+    const char *dir)
 {
 	pid_t pid = fork();
 	int status;
@@ -249,7 +254,7 @@ fork_second_life(struct image *im, struct facts *f, size_t at, uint64_t random, 
 	if (pid < 0)
 		die("fork: %s", strerror(errno));
 	if (pid == 0) {
-		second_life(im, f, at, random, dir);
+		second_life(im, f, at, end, random, dir);
 		_exit(0);
 	}
 	if (waitpid(pid, &status, 0) != pid || status != 0) {
@@ -266,6 +271,7 @@ try_cut(struct image *im, struct facts *f, size_t k, const char *dir)
 {
 	struct cut cut = { &played, cuts[k], 0, END_LOST, false };
 	unsigned ends = image_pending(im) ? options.ends : 1;
+	static const enum end firsts[] = { END_KILLED, END_TORN, END_LOST, END_SOME };
 	uint64_t random = options.seed * 1000003 + k;
 
 	atomic_fetch_add(&found->cuts, 1);
@@ -277,8 +283,16 @@ try_cut(struct image *im, struct facts *f, size_t k, const char *dir)
 		atomic_fetch_add(&found->by_end[end], 1);
 		try_image(im, f, &cut, end, image_random(&random), dir);
 	}
-	if (options.second != 0 && k / options.jobs % options.second == options.second / 2)
-		fork_second_life(im, f, cuts[k], image_random(&random), dir);
+	if (options.second == 0)
+		return;
+	/* Who dies then tells nobody that the page cache has what the disk has not. */
+	if (is_after_failed_sync(cuts[k]))
+		fork_second_life(im, f, cuts[k], END_KILLED, image_random(&random), dir);
+	else if (k / options.jobs % options.second == options.second / 2) {
+		enum end end = firsts[image_random(&random) % 4];
+
+		fork_second_life(im, f, cuts[k], end, image_random(&random), dir);
+	}
 }
 
 static void

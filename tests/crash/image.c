@@ -249,7 +249,6 @@ sync_file(struct image *im, struct image_file *f, bool failed)
 		for (size_t i = 0; i < f->npending; i++)
 			apply_to(&f->sure, f->pending[i]);
 	f->npending = 0;
-	f->doubtful = f->doubtful || failed;
 }
 
 void
@@ -275,7 +274,6 @@ image_apply(struct image *im, const struct op *op)
 	case OP_PUNCH:
 		f = file_of(im, op->file);
 		apply_to(&f->cache, op);
-		f->doubtful = f->doubtful && op->kind != OP_TRUNCATE;
 		f->pending = grow(f->pending, &f->cap, f->npending + 1, sizeof(*f->pending));
 		f->pending[f->npending++] = op;
 		break;
@@ -301,15 +299,6 @@ image_pending(const struct image *im)
 		if (im->files[i].npending > 0)
 			return true;
 	return im->npending > 0;
-}
-
-bool
-image_doubtful(const struct image *im)
-{
-	for (size_t i = 0; i < im->cache.n; i++)
-		if (im->files[im->cache.list[i].file].doubtful)
-			return true;
-	return false;
 }
 
 bool

@@ -24,7 +24,6 @@ struct image_file {
 	struct octets sure, cache;
 	const struct op **pending;      /* since the last sync */
 	size_t npending, cap;
-	bool doubtful;                  /* a sync failed, and it was not cut since */
 };
 
 struct image_name {
@@ -67,9 +66,6 @@ void image_release(struct image *);
 void image_apply(struct image *, const struct op *);
 /* Something is not sure. */
 bool image_pending(const struct image *);
-
-/* Of some file the page cache has octets that no later sync makes sure. */
-bool image_doubtful(const struct image *);
 
 /* Makes the folders hold what this end leaves; nobody has them open. */
 void image_write(const struct image *, enum end, uint64_t random, const char *dir);

@@ -535,17 +535,20 @@ upkeep(struct spool *sp)
 static void
 failing_disk(const struct site *s)
 {
-	static unsigned turn = 4; /* The log first: a short load comes to a few. */
+	static unsigned turn = 5; /* The log first: a short load comes to a few. */
 	static const struct {
 		const char *phase;
 		enum op_kind kind;
 		enum class class;
 		size_t len;
+		bool again;     /* for the next one too */
 	} faults[] = {
-		{ "refused: sync of a segment", OP_SYNC, CLASS_SEGMENT, 5000 },
-		{ "refused: COMMIT", OP_WRITE, CLASS_LOG, 9000 },
-		{ "refused: sync of a large message", OP_SYNC, CLASS_BODY, 300000 },
-		{ "refused: name of a large message", OP_LINK, CLASS_BODY, 300000 },
+		{ "refused: sync of a segment", OP_SYNC, CLASS_SEGMENT, 5000, false },
+		/* What was refused closed its segment: the next one's header. */
+		{ "refused: sync of a new segment", OP_SYNC, CLASS_SEGMENT, 5000, true },
+		{ "refused: COMMIT", OP_WRITE, CLASS_LOG, 9000, false },
+		{ "refused: sync of a large message", OP_SYNC, CLASS_BODY, 300000, false },
+		{ "refused: name of a large message", OP_LINK, CLASS_BODY, 300000, false },
 	};
 	size_t n = sizeof(faults) / sizeof(*faults);
 	unsigned which = turn++ % (n + 1);
@@ -562,8 +565,10 @@ failing_disk(const struct site *s)
 		return;
 	}
 	phase(faults[which].phase);
-	trace_fail(faults[which].kind, faults[which].class);
-	load_send(s->smtpd, faults[which].len, 1u << 1 | 1u << 2);
+	for (int i = 0; i <= (int)faults[which].again; i++) {
+		trace_fail(faults[which].kind, faults[which].class);
+		load_send(s->smtpd, faults[which].len, 1u << 1 | 1u << 2);
+	}
 	/* And what is written there next must not make it come back. */
 	trace_failed();
 	load_send(s->smtpd, 700, 1u << 1);
