@@ -11,7 +11,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <getopt.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -40,7 +39,7 @@ static struct options {
 	uint64_t seed;
 	const char *mutation;
 	bool first;             /* ends with the first that is found */
-} options = { .cuts = 150, .ends = 2, .rounds = 6, .second = 30, .jobs = 2, .seed = 1 };
+} options = { .cuts = 110, .ends = 2, .rounds = 6, .second = 30, .jobs = 2, .seed = 1 };
 
 /* What the workers found, in memory that they share. */
 static struct {
@@ -63,7 +62,7 @@ static const char *const kind_names[OP_KINDS] = {
 	[OP_EVENT] = "told",
 };
 static const char *const class_names[CLASSES] = {
-	"segment", "large message", "database", "log", "secrets", "ballast",
+	"segment", "large message", "database", "log", "secrets", "ballast", "backup",
 };
 
 /* --- cut points ----------------------------------------------------------- */
@@ -186,19 +185,24 @@ static bool
 try_image(const struct image *im, const struct facts *f, const struct cut *cut, enum end end,
     uint64_t random, const char *dir)
 {
-	bool pop3d_first = (random & 1) != 0, large = random % 4 == 0;
+	const struct verify_how how = {
+		.pop3d_first = (random & 1) != 0,
+		.large = (random >> 1 & 3) == 0,
+		.restore = (random >> 3 & 15) == 0,
+		.fresh = FRESH_NUMBER,
+	};
 	char why[6000], text[200], first[100] = "";
 
 	image_write(im, end, random, dir);
 	clock_set(LOAD_WALL_MS, LOAD_WALL_MS);
-	if (verify(dir, f, pop3d_first, FRESH_NUMBER, large, why, sizeof(why)))
+	if (verify(dir, f, &how, why, sizeof(why)))
 		return true;
 	atomic_fetch_add(&found->wrong, 1);
 	if (cut->second)
 		snprintf(first, sizeof(first), " after a first at %zu (%s)", cut->first_at,
 		    end_names[cut->first_end]);
 	say("FAIL cut at %zu%s, \"%s\", before %s; %s, %s first, seed %llu:%s\n", cut->at, first, f->phase,
-	    op_text(cut->trace, cut->at, text), end_names[end], pop3d_first ? "pop3d" : "smtpd",
+	    op_text(cut->trace, cut->at, text), end_names[end], how.pop3d_first ? "pop3d" : "smtpd",
 	    (unsigned long long)random, why);
 	return false;
 }
@@ -295,15 +299,29 @@ try_cut(struct image *im, struct facts *f, size_t k, const char *dir)
 	}
 }
 
+/* With the folders of the backups, which are not followed as they are made. */
 static void
 make_spool(const char *dir)
 {
+	char path[600];
 	struct strbuf err;
+	int fd;
 
 	strbuf_init(&err, 1024);
 	if (spool_create(dir, &err) != SPOOL_OK)
 		die("%s", err.buf);
 	strbuf_release(&err);
+	for (int i = FOLDER_BACKUP; i <= FOLDER_BACKUP_SEGMENTS; i++) {
+		snprintf(path, sizeof(path), "%s/%s", dir, folder_names[i]);
+		if (mkdir(path, 0700) != 0)
+			die("%s: %s", path, strerror(errno));
+	}
+	/* What makes it one of ours. */
+	snprintf(path, sizeof(path), "%s/" LOAD_BACKUP "/lock", dir);
+	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0)
+		die("%s: %s", path, strerror(errno));
+	close(fd);
 }
 
 static void
@@ -358,15 +376,6 @@ run_workers(const struct image *begun)
 }
 
 /* --- the program ---------------------------------------------------------- */
-
-static int
-remove_one(const char *path, const struct stat *st, int kind, struct FTW *ftw)
-{
-	(void)st;
-	(void)kind;
-	(void)ftw;
-	return remove(path);
-}
 
 static void
 make_base(void)
@@ -504,6 +513,6 @@ main(int argc, char **argv)
 	run_workers(&begun);
 	rc = report(&begun_at);
 	image_release(&begun);
-	nftw(base, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	image_remove(base);
 	return rc;
 }

@@ -40,6 +40,24 @@ box_done(struct facts *f, const struct event *e)
 			f->where[e->box][i] &= MAY_BE_OUT;
 }
 
+static void
+begin_backup(struct facts *f)
+{
+	f->backup.begun = true;
+	memcpy(f->backup.next.where, f->where, sizeof(f->where));
+	for (unsigned box = 0; box < BOXES; box++)
+		f->backup.next.box[box] = f->box[box].where;
+}
+
+static void
+end_backup(struct facts *f, const struct event *e)
+{
+	f->backup.broken = e->told == TOLD_NO;
+	f->backup.has = true;
+	f->backup.begun = false;
+	f->backup.held = f->backup.next;
+}
+
 void
 facts_apply(struct facts *f, const struct event *e)
 {
@@ -92,8 +110,20 @@ facts_apply(struct facts *f, const struct event *e)
 		if (e->in)
 			f->box[e->box].quota = e->uid;
 		break;
+	case EVENT_REPAIR:
+		f->unrepaired = !e->in;
+		break;
+	case EVENT_BACKUP:
+		if (e->in || e->told == TOLD_NO)
+			end_backup(f, e);
+		else
+			begin_backup(f);
+		break;
 	case EVENT_PHASE:
 		snprintf(f->phase, sizeof(f->phase), "%s", e->text);
 		break;
 	}
+	/* What comes or goes while it is taken may be in a backup or not. */
+	if (f->backup.begun && where != NULL && e->kind != EVENT_QUOTA)
+		f->backup.next.where[e->box][e->message] |= *where;
 }

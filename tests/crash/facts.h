@@ -17,6 +17,12 @@
 #define MAY_BE_IN 1
 #define MAY_BE_OUT 2
 
+/* What a backup has: where messages were while it was taken. */
+struct facts_backup {
+	uint8_t where[BOXES][MESSAGES];
+	uint8_t box[BOXES];
+};
+
 struct facts {
 	uint8_t where[BOXES][MESSAGES]; /* 0 for a mailbox that the message was never for */
 	bool seen[BOXES][MESSAGES];     /* in a list */
@@ -30,6 +36,12 @@ struct facts {
 	} box[BOXES];
 	uint64_t warning_uids[WARNINGS];
 	size_t nwarnings;
+	bool unrepaired;                /* sums may be wrong */
+	struct {
+		bool has, broken;       /* one was told to be done; and to lack something */
+		bool begun;             /* and another one not, yet */
+		struct facts_backup held, next;
+	} backup;
 	char phase[EVENT_TEXT_MAX];
 };
 

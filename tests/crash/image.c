@@ -10,6 +10,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,11 +56,38 @@ grow(void *list, size_t *cap, size_t need, size_t size)
 static void
 set_len(struct octets *o, size_t len)
 {
-	if (len > o->len) {
+	if (len > o->len && o->data != NULL) {
 		o->data = grow(o->data, &o->cap, len, 1);
 		memset(o->data + o->len, 0, len - o->len);
 	}
 	o->len = len;
+}
+
+/* Something else than zeros comes. */
+static void
+want_data(struct octets *o)
+{
+	if (o->data != NULL || o->len == 0)
+		return;
+	o->data = calloc(1, o->len);
+	o->cap = o->len;
+	if (o->data == NULL)
+		die("no memory");
+}
+
+static struct octets
+copy_of(const struct octets *o)
+{
+	struct octets copy = { .len = o->len };
+
+	if (o->data == NULL || o->len == 0)
+		return copy;
+	copy.data = malloc(o->len);
+	copy.cap = o->len;
+	if (copy.data == NULL)
+		die("no memory");
+	memcpy(copy.data, o->data, o->len);
+	return copy;
 }
 
 static void
@@ -71,6 +99,7 @@ apply_to(struct octets *o, const struct op *op)
 	case OP_WRITE:
 		if (end > o->len)
 			set_len(o, end);
+		want_data(o);
 		memcpy(o->data + op->offset, op->data, op->len);
 		break;
 	case OP_TRUNCATE:
@@ -83,7 +112,7 @@ apply_to(struct octets *o, const struct op *op)
 	case OP_PUNCH:
 		if (end > o->len)
 			end = o->len;
-		if (op->offset < end)
+		if (op->offset < end && o->data != NULL)
 			memset(o->data + op->offset, 0, end - op->offset);
 		break;
 	default:
@@ -175,11 +204,11 @@ load_file(struct image *im, int dir, enum folder folder, const char *name)
 	if (S_ISREG(st.st_mode)) {
 		f = file_of(im, number);
 		set_len(&f->sure, (size_t)st.st_size);
-		if (read(fd, f->sure.data, f->sure.len) != st.st_size)
+		if (st.st_blocks > 0)
+			want_data(&f->sure);
+		if (st.st_blocks > 0 && read(fd, f->sure.data, f->sure.len) != st.st_size)
 			die("%s: %s", name, strerror(errno));
-		set_len(&f->cache, f->sure.len);
-		if (f->sure.len > 0)
-			memcpy(f->cache.data, f->sure.data, f->sure.len);
+		f->cache = copy_of(&f->sure);
 		add_name(&im->sure, folder, name, number);
 		add_name(&im->cache, folder, name, number);
 	}
@@ -321,7 +350,7 @@ fill_recycled(const struct image *im, struct octets *o, size_t at, size_t len, u
 {
 	const struct octets *from = &im->files[image_random(random) % im->nfiles].cache;
 
-	for (size_t i = at; i < at + len && i < from->len; i++)
+	for (size_t i = at; from->data != NULL && i < at + len && i < from->len; i++)
 		o->data[i] = from->data[i];
 }
 
@@ -337,6 +366,7 @@ tear_write(const struct image *im, struct octets *o, const struct op *op, enum f
 
 	if (end > o->len && (fate != FATE_LOST || chance(random, 30)))
 		set_len(o, end);
+	want_data(o);
 	for (size_t s = op->offset / SECTOR; s * SECTOR < end; s++) {
 		size_t from = s * SECTOR > op->offset ? s * SECTOR : op->offset;
 		size_t to = (s + 1) * SECTOR < end ? (s + 1) * SECTOR : end;
@@ -394,8 +424,7 @@ write_octets(const char *path, const struct octets *o)
 
 	if (fd < 0)
 		die("%s: %s", path, strerror(errno));
-	/* The ballast is large and has nothing in it. */
-	if (strstr(path, "/ballast") != NULL && ftruncate(fd, (off_t)o->len) == 0)
+	if (o->data == NULL && ftruncate(fd, (off_t)o->len) == 0)
 		done = o->len;
 	while (done < o->len) {
 		ssize_t n = write(fd, o->data + done, o->len - done);
@@ -482,7 +511,7 @@ write_file(const struct image *im, const struct image_file *f, enum end end, con
     uint64_t *random)
 {
 	static const unsigned keeps[] = { 5, 30, 50, 80, 97 };
-	static struct octets scratch;
+	struct octets left;
 
 	if (end == END_KILLED || end == END_KEPT || f->npending == 0) {
 		/* Kept is not quite the page cache: a failed sync may have lost some. */
@@ -495,16 +524,14 @@ write_file(const struct image *im, const struct image_file *f, enum end end, con
 			return;
 		}
 	}
-	scratch.len = 0;
-	set_len(&scratch, f->sure.len);
-	if (f->sure.len > 0)
-		memcpy(scratch.data, f->sure.data, f->sure.len);
+	left = copy_of(&f->sure);
 	if (end == END_KEPT)
 		for (size_t i = 0; i < f->npending; i++)
-			apply_to(&scratch, f->pending[i]);
+			apply_to(&left, f->pending[i]);
 	else if (end == END_TORN)
-		write_torn(im, f, keeps[image_random(random) % 5], &scratch, random);
-	write_octets(path, &scratch);
+		write_torn(im, f, keeps[image_random(random) % 5], &left, random);
+	write_octets(path, &left);
+	free(left.data);
 }
 
 /* SQLite's shared memory, which nobody syncs: not there, or anything. */
@@ -551,4 +578,19 @@ image_write(const struct image *im, enum end end, uint64_t random, const char *d
 	if (end != END_KILLED)
 		free(names.list);
 	free(ends);
+}
+
+static int
+remove_one(const char *path, const struct stat *st, int kind, struct FTW *ftw)
+{
+	(void)st;
+	(void)kind;
+	(void)ftw;
+	return remove(path);
+}
+
+void
+image_remove(const char *dir)
+{
+	nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }

@@ -55,4 +55,14 @@ void load_set_warning(struct spool *);
  * 0 for what is neither.  It reads the message. */
 uint32_t load_number(struct maildrop *, size_t i, size_t *len_r);
 
+/* A UID as a number, ours or one that the load made up for an import; false when it is neither. */
+bool load_uid(const char *text, uint64_t *uid_r);
+void load_uid_text(char text[MAILDROP_UID_MAX + 1], uint64_t uid);
+
+/* check --repair: all that it finds is mended. */
+void load_mend(struct spool *);
+
+/* The folder of the backups, in the spool's, so that both lose their power at once. */
+#define LOAD_BACKUP "backup"
+
 #endif

@@ -201,6 +201,22 @@ recovery_unsynced(struct trace *t, struct op *op)
 		drop(op);
 }
 
+static void
+backup_unsynced(struct trace *t, struct op *op)
+{
+	(void)t;
+	if (op->kind == OP_SYNC && op->class == CLASS_BACKUP)
+		drop(op);
+}
+
+static void
+repair_unsynced(struct trace *t, struct op *op)
+{
+	(void)t;
+	if (is(op, OP_SYNC, CLASS_LOG, CONTEXT_REPAIR))
+		drop(op);
+}
+
 static const struct mutation {
 	const char *name, *what;
 	void (*apply)(struct trace *, struct op *);
@@ -225,6 +241,9 @@ static const struct mutation {
 	{ "database-unsynced", "the log begins anew before the database is synced",
 	    database_unsynced },
 	{ "recovery-unsynced", "recovery enters what it has not synced", recovery_unsynced },
+	{ "backup-unsynced", "a backup's manifest is renamed before what it names is synced",
+	    backup_unsynced },
+	{ "repair-unsynced", "sums are told to be mended before that is on disk", repair_unsynced },
 };
 
 static const struct mutation *chosen;

@@ -17,7 +17,11 @@
 
 #include "common/spool/disk.h"
 
-enum folder { FOLDER_ROOT, FOLDER_INDEX, FOLDER_SECRETS, FOLDER_SEGMENTS, FOLDERS };
+enum folder {
+	FOLDER_ROOT, FOLDER_INDEX, FOLDER_SECRETS, FOLDER_SEGMENTS,
+	FOLDER_BACKUP, FOLDER_BACKUP_SEGMENTS,
+	FOLDERS
+};
 extern const char *const folder_names[FOLDERS];
 
 /* What a file is. */
@@ -25,6 +29,7 @@ enum class {
 	CLASS_SEGMENT,
 	CLASS_BODY,             /* a large message, with its own segment from when it is linked */
 	CLASS_DB, CLASS_LOG, CLASS_SECRETS, CLASS_BALLAST,
+	CLASS_BACKUP,           /* whatever lies in a backup */
 	CLASSES
 };
 
@@ -52,6 +57,8 @@ enum event_kind {
 	EVENT_BOX_ASKED,        /* a mailbox is to be there with some password, or to go */
 	EVENT_BOX_DONE,
 	EVENT_QUOTA,            /* its quota is to be `uid` octets; with `in`, it is */
+	EVENT_REPAIR,           /* sums may be wrong; with `in`, all of that was mended */
+	EVENT_BACKUP,           /* one begins; with `in`, it is done; TOLD_NO: it lacks something */
 	EVENT_PHASE,            /* a name for reports */
 };
 
@@ -74,7 +81,7 @@ struct event {
 /* Who called: threads by their name, the load's own by what it is at. */
 enum context {
 	CONTEXT_OTHER, CONTEXT_COMMITTER, CONTEXT_STAGER, CONTEXT_KEEPER,
-	CONTEXT_UPDATE, CONTEXT_ACCOUNT, CONTEXT_UPKEEP, CONTEXT_WARN
+	CONTEXT_UPDATE, CONTEXT_ACCOUNT, CONTEXT_UPKEEP, CONTEXT_WARN, CONTEXT_REPAIR
 };
 extern _Thread_local enum context trace_context;
 

@@ -5,8 +5,6 @@
  * ready, with mail that comes in and a round of upkeep; and an administrator, who is warned for and
  * checks the whole store.
  */
-#include "verify.h"
-
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -24,24 +22,13 @@
 #include "common/spool/warn_internal.h"
 #include "load.h"
 #include "spool/check.h"
+#include "verify_internal.h"
 
 /* Longer than the clock of any test. */
 #define KEEP_S (10 * 365 * UINT64_C(86400))
 
-struct verdict {
-	struct facts facts;     /* with what this program itself sent */
-	uint8_t count[BOXES][MESSAGES];
-	bool there[BOXES];
-	const char *when;
-	char *why;
-	size_t size, len;
-};
-
-static void wrong(struct verdict *v, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
-
-static void
-wrong(struct verdict *v, const char *format, ...)
+void
+verify_wrong(struct verdict *v, const char *format, ...)
 {
 	va_list args;
 
@@ -62,24 +49,25 @@ check_uid(struct verdict *v, unsigned box, uint32_t number, const char *text)
 {
 	uint64_t uid;
 
-	if (spool_uid_parse(text, &uid) != 0) {
-		wrong(v, "mailbox %u: UID %s", box, text);
+	if (!load_uid(text, &uid)) {
+		verify_wrong(v, "mailbox %u: UID %s", box, text);
 		return;
 	}
 	if (number != EVENT_WARNING && v->facts.uid[number] != 0) {
 		if (v->facts.uid[number] != uid)
-			wrong(v, "message %u was %016" PRIx64 " and is now %s", number,
+			verify_wrong(v, "message %u was %016" PRIx64 " and is now %s", number,
 			    v->facts.uid[number], text);
 		return;
 	}
 	for (uint32_t i = 0; i < MESSAGES; i++)
 		if (v->facts.uid[i] == uid)
-			wrong(v, "%s is given to message %u and was %u's", text, number, i);
+			verify_wrong(v, "%s is given to message %u and was %u's", text, number, i);
 	if (number == EVENT_WARNING)
 		return;
 	for (size_t i = 0; i < v->facts.nwarnings; i++)
 		if (v->facts.warning_uids[i] == uid)
-			wrong(v, "%s is given to message %u and was a warning's", text, number);
+			verify_wrong(
+			    v, "%s is given to message %u and was a warning's", text, number);
 	v->facts.uid[number] = uid;
 }
 
@@ -94,7 +82,7 @@ check_octets(struct verdict *v, unsigned box, struct maildrop *md, size_t i, uin
 	char address[64];
 
 	if (maildrop_open_message(md, i, true, &m) != SPOOL_OK) {
-		wrong(v, "mailbox %u, message %u cannot be read", box, number);
+		verify_wrong(v, "mailbox %u, message %u cannot be read", box, number);
 		return;
 	}
 	if (m->wire_len > cap) {
@@ -109,7 +97,7 @@ check_octets(struct verdict *v, unsigned box, struct maildrop *md, size_t i, uin
 	    m->wire_len != len + 3 || memcmp(buf, load_message(number, len), len) != 0 ||
 	    memcmp(buf + len, ".\r\n", 3) != 0 ||
 	    maildrop_octets(md, i) != len + record_prefix_len(LOAD_SENDER, address))
-		wrong(v, "mailbox %u, message %u is not what was sent", box, number);
+		verify_wrong(v, "mailbox %u, message %u is not what was sent", box, number);
 	maildrop_close_message(&m);
 }
 
@@ -129,7 +117,7 @@ check_list(struct verdict *v, unsigned box, struct maildrop *md)
 			warnings++;
 			check_uid(v, box, number, uid);
 		} else if (number == 0 || number >= MESSAGES || len < 100 || len > 1000000) {
-			wrong(v, "mailbox %u: %s is torn", box, uid);
+			verify_wrong(v, "mailbox %u: %s is torn", box, uid);
 		} else {
 			v->count[box][number]++;
 			check_uid(v, box, number, uid);
@@ -141,17 +129,17 @@ check_list(struct verdict *v, unsigned box, struct maildrop *md)
 		unsigned count = v->count[box][i];
 
 		if (count > 1)
-			wrong(v, "message %u is in mailbox %u %u times", i, box, count);
+			verify_wrong(v, "message %u is in mailbox %u %u times", i, box, count);
 		if (count > 0 && (where & MAY_BE_IN) == 0)
-			wrong(v, "message %u is in mailbox %u, and was %s", i, box,
+			verify_wrong(v, "message %u is in mailbox %u, and was %s", i, box,
 			    where == 0 ? "never sent there" : "refused or deleted");
 		if (count == 0 && where == MAY_BE_IN)
-			wrong(v, "message %u is lost from mailbox %u", i, box);
+			verify_wrong(v, "message %u is lost from mailbox %u", i, box);
 	}
 	if (warnings > 1)
-		wrong(v, "mailbox %u was warned %u times", box, warnings);
+		verify_wrong(v, "mailbox %u was warned %u times", box, warnings);
 	if (warnings < v->facts.box[box].warnings)
-		wrong(v, "a warning is lost from mailbox %u", box);
+		verify_wrong(v, "a warning is lost from mailbox %u", box);
 }
 
 static void
@@ -160,10 +148,10 @@ check_password(struct verdict *v, struct spool *sp, unsigned box)
 	struct secret secret;
 
 	if (secrets_read(sp, box, &secret) != SPOOL_OK || !secret.found)
-		wrong(v, "mailbox %u has no password", box);
+		verify_wrong(v, "mailbox %u has no password", box);
 	else if (!v->facts.box[box].password_open &&
 		 strcmp(secret.hash, v->facts.box[box].password) != 0)
-		wrong(v, "mailbox %u has another password than was set", box);
+		verify_wrong(v, "mailbox %u has another password than was set", box);
 }
 
 static void
@@ -179,7 +167,7 @@ check_quota(struct verdict *v, struct spool *sp, unsigned box)
 	if (address_parse(text, &address) != 0 ||
 	    account_user_find(sp, &address, &user) != SPOOL_OK ||
 	    user.quota != v->facts.box[box].quota)
-		wrong(v, "mailbox %u has another quota than was set", box);
+		verify_wrong(v, "mailbox %u has another quota than was set", box);
 }
 
 /* Logs in to a mailbox; before the spool is ready nothing need be shown. */
@@ -199,11 +187,11 @@ check_box(struct verdict *v, struct spool *sp, unsigned box, bool ready)
 	}
 	v->there[box] = st == SPOOL_OK;
 	if (st == SPOOL_OK && (where & MAY_BE_IN) == 0)
-		wrong(v, "mailbox %u is there", box);
+		verify_wrong(v, "mailbox %u is there", box);
 	else if (st == SPOOL_NO_MAILBOX && where == MAY_BE_IN)
-		wrong(v, "mailbox %u is lost", box);
+		verify_wrong(v, "mailbox %u is lost", box);
 	else if (st != SPOOL_OK && st != SPOOL_NO_MAILBOX)
-		wrong(v, "login to mailbox %u: %s", box, spool_status_text(st));
+		verify_wrong(v, "login to mailbox %u: %s", box, spool_status_text(st));
 	if (st == SPOOL_OK) {
 		check_list(v, box, md);
 		check_password(v, sp, box);
@@ -227,12 +215,12 @@ check_whole(struct verdict *v)
 					   v->facts.where[box][i] == (MAY_BE_IN | MAY_BE_OUT));
 		}
 		if (open && in != 0 && in != boxes)
-			wrong(v, "message %u is in %u of its %u mailboxes", i, in, boxes);
+			verify_wrong(v, "message %u is in %u of its %u mailboxes", i, in, boxes);
 	}
 }
 
-static void
-check_boxes(struct verdict *v, struct spool *sp, bool ready)
+void
+verify_boxes(struct verdict *v, struct spool *sp, bool ready)
 {
 	for (unsigned box = 1; box < BOXES; box++)
 		if (v->facts.box[box].where != 0)
@@ -251,7 +239,7 @@ check_kept(struct verdict *v, struct spool *sp)
 	bool row;
 
 	if (st != SPOOL_OK) {
-		wrong(v, "the index cannot be read");
+		verify_wrong(v, "the index cannot be read");
 		return;
 	}
 	stmt = index_stmt(c, "SELECT message FROM entry WHERE state = 1");
@@ -262,11 +250,11 @@ check_kept(struct verdict *v, struct spool *sp)
 		struct record r;
 
 		if (segment_find(sp, message, true, &f, &r) != SPOOL_OK) {
-			wrong(v, "%016" PRIx64 ", deleted and kept, is lost", message);
+			verify_wrong(v, "%016" PRIx64 ", deleted and kept, is lost", message);
 			continue;
 		}
 		if (recover_read(f->fd, &f->id, r.block, &r, &e) != SPOOL_OK)
-			wrong(v, "%016" PRIx64 ", deleted and kept, is torn", message);
+			verify_wrong(v, "%016" PRIx64 ", deleted and kept, is torn", message);
 		else
 			record_envelope_release(&e);
 		segment_put(sp, &f);
@@ -288,19 +276,19 @@ check_sums(struct verdict *v, struct spool *sp)
 	bool row;
 
 	if (index_read_begin(sp, INDEX_MAIN, &c) != SPOOL_OK) {
-		wrong(v, "the index cannot be read");
+		verify_wrong(v, "the index cannot be read");
 		return;
 	}
 	for (size_t i = 0; i < sizeof(sums) / sizeof(*sums); i++)
 		if (index_step(c, index_stmt(c, sums[i]), &row) != SPOOL_OK || row)
-			wrong(v, "sums: %s", sums[i]);
+			verify_wrong(v, "sums: %s", sums[i]);
 	index_read_end(sp, &c);
 }
 
 static void
 on_finding(void *arg, const struct check_finding *f)
 {
-	wrong(arg, "check: %s %s: %s", f->address != NULL ? f->address : "-",
+	verify_wrong(arg, "check: %s %s: %s", f->address != NULL ? f->address : "-",
 	    f->uid != NULL ? f->uid : "-", f->what);
 }
 
@@ -314,12 +302,14 @@ administrate(struct verdict *v, const char *dir)
 	load_set_warning(sp);
 	sp->warner->next_look_ms = 0;
 	if (warn_round(sp) != SPOOL_OK)
-		wrong(v, "nobody can be warned");
-	check_boxes(v, sp, true);
+		verify_wrong(v, "nobody can be warned");
+	if (v->facts.unrepaired)
+		load_mend(sp);
+	verify_boxes(v, sp, true);
 	check_kept(v, sp);
 	check_sums(v, sp);
 	if (check_run(sp, on_finding, v, &result) != SPOOL_OK)
-		wrong(v, "the store cannot be checked");
+		verify_wrong(v, "the store cannot be checked");
 	spool_close(&sp);
 }
 
@@ -340,13 +330,13 @@ deliver(struct verdict *v, struct spool *smtpd, unsigned fresh, bool large)
 			if (v->there[box])
 				v->facts.where[box][fresh + i] = MAY_BE_IN;
 		if (!load_send(smtpd, i == 0 ? 900 : 270000, boxes))
-			wrong(v, "no mail is taken");
+			verify_wrong(v, "no mail is taken");
 	}
 }
 
 bool
-verify(const char *dir, const struct facts *facts, bool pop3d_first, unsigned fresh, bool large,
-    char *why, size_t size)
+verify(const char *dir, const struct facts *facts, const struct verify_how *how, char *why,
+    size_t size)
 {
 	static struct verdict v;
 	struct spool *first, *second, *smtpd, *pop3d;
@@ -359,29 +349,30 @@ verify(const char *dir, const struct facts *facts, bool pop3d_first, unsigned fr
 	why[0] = '\0';
 	v.when = "start";
 	strbuf_init(&err, 1024);
-	first = load_try_open(dir, pop3d_first ? SPOOL_POP3D : SPOOL_SMTPD, KEEP_S, &err);
+	first = load_try_open(dir, how->pop3d_first ? SPOOL_POP3D : SPOOL_SMTPD, KEEP_S, &err);
 	if (first == NULL)
-		wrong(&v, "%s", err.buf);
+		verify_wrong(&v, "%s", err.buf);
 	strbuf_release(&err);
 	if (first == NULL)
 		return false;
-	second = load_open(dir, pop3d_first ? SPOOL_SMTPD : SPOOL_POP3D, KEEP_S);
-	pop3d = pop3d_first ? first : second;
-	smtpd = pop3d_first ? second : first;
+	second = load_open(dir, how->pop3d_first ? SPOOL_SMTPD : SPOOL_POP3D, KEEP_S);
+	pop3d = how->pop3d_first ? first : second;
+	smtpd = how->pop3d_first ? second : first;
 	v.when = "at once";
-	check_boxes(&v, pop3d, false);
+	verify_boxes(&v, pop3d, false);
 	v.when = "recovered";
 	if (spool_wait_ready(first) != SPOOL_OK || spool_wait_ready(second) != SPOOL_OK)
-		wrong(&v, "recovery fails");
-	check_boxes(&v, pop3d, true);
+		verify_wrong(&v, "recovery fails");
+	verify_boxes(&v, pop3d, true);
 	check_whole(&v);
 	v.when = "afterwards";
-	deliver(&v, smtpd, fresh, large);
+	deliver(&v, smtpd, how->fresh, how->large);
 	if (spool_upkeep(smtpd) != SPOOL_OK)
-		wrong(&v, "upkeep fails");
-	check_boxes(&v, pop3d, true);
+		verify_wrong(&v, "upkeep fails");
+	verify_boxes(&v, pop3d, true);
 	spool_close(&second);
 	spool_close(&first);
 	administrate(&v, dir);
+	verify_backup(&v, dir, how->restore);
 	return v.len == 0;
 }

@@ -9,10 +9,15 @@
 
 #include "facts.h"
 
+struct verify_how {
+	bool pop3d_first;
+	bool large;             /* a message with a segment of its own is sent too */
+	bool restore;           /* a spool is made of the backup */
+	unsigned fresh;         /* the number of the first message that may be sent */
+};
+
 /* True when all is as it must be; else the first things that are not are in `why`.  It changes
- * the spool: recovery, deliveries, upkeep.  `fresh` is the number of the first message that it may
- * send; `large` sends one with a segment of its own too. */
-bool verify(const char *dir, const struct facts *, bool pop3d_first, unsigned fresh, bool large,
-    char *why, size_t size);
+ * the spool: recovery, deliveries, upkeep, a backup. */
+bool verify(const char *dir, const struct facts *, const struct verify_how *, char *why, size_t size);
 
 #endif
