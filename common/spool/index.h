@@ -125,8 +125,9 @@ unsigned index_frames(struct spool *);
 enum spool_status index_checkpoint(struct spool *);
 /* Writing has stopped, after a failed sync or with a transaction that could not be ended. */
 bool index_broken(struct spool *);
-/* Makes sure that all of the log is on disk though a process that is gone may have seen a sync of it
- * fail.  Before anything is added to it or moved out of it.  SPOOL_OK, SPOOL_IO, SPOOL_NO_SPACE. */
+/* Makes sure that all of the log is on disk though a process that is gone may have seen a sync of
+ * it fail.  Before anything is added to it or moved out of it.  SPOOL_OK, SPOOL_IO,
+ * SPOOL_NO_SPACE. */
 enum spool_status index_renew_log(struct spool *);
 /* Empties the log into the database and opens everything anew; then writing goes on. */
 enum spool_status index_mend(struct spool *);

@@ -3,8 +3,8 @@
  *
  * Invariants:
  *  1. Roles recovery and open are held exclusively: no process has the spool open, none opens it.
- *  2. A record is believed as recovery believes it, and a segment without its header only where a
- *     record that no mail can hold says what that was (damaged.h).
+ *  2. A record is believed as recovery believes it, once it is on disk, and a segment without its
+ *     header only where a record that no mail can hold says what that was (damaged.h).
  *  3. index/rebuild.db is there until the new index has the name; while it is, nobody opens the index.
  *  4. Nothing is deleted but the halves of an earlier attempt: the old index stays under another name,
  *     and a segment of which nothing was believed, though it is not empty, is moved to damaged/.
@@ -167,6 +167,9 @@ scan_segment(struct reindex *x, const struct files_entry *file)
 	if (s.fd < 0)
 		return spool_failed("segment_open_failed", name, errno);
 	st = read_header(x, s.fd, file->number, &s.id, &good);
+	/* What a process that was killed left in the page cache alone. */
+	if (st == SPOOL_OK && good && disk_sync_data(x->spool.disk, s.fd) != 0)
+		st = spool_failed("segment_sync_failed", name, errno);
 	if (st == SPOOL_OK && good)
 		st = scan_records(&s);
 	close(s.fd);
@@ -188,6 +191,8 @@ scan_all(struct reindex *x, void (*progress)(void *arg, uint64_t done, uint64_t 
 	struct files files;
 	enum spool_status st = files_list(&x->spool, &files);
 
+	if (st == SPOOL_OK && disk_sync(x->spool.disk, x->spool.segments_fd) != 0)
+		st = spool_failed("segment_sync_failed", "segments", errno);
 	for (size_t i = 0; i < files.n; i++)
 		all += files.list[i].size;
 	for (size_t i = 0; st == SPOOL_OK && i < files.n; i++) {
@@ -248,7 +253,10 @@ exchange(struct reindex *x)
 	char before[64], before_log[80];
 	enum spool_status st = SPOOL_OK;
 
-	snprintf(before, sizeof(before), "index.db.before-%" PRIu64, now_s);
+	/* A second that an interrupted one has not taken. */
+	do
+		snprintf(before, sizeof(before), "index.db.before-%" PRIu64, now_s++);
+	while (dir >= 0 && faccessat(dir, before, F_OK, 0) == 0);
 	snprintf(before_log, sizeof(before_log), "%s-wal", before);
 	if (dir < 0 || keep(disk, dir, "index.db", before) != 0 ||
 	    keep(disk, dir, "index.db-wal", before_log) != 0 || disk_sync(disk, dir) != 0 ||
@@ -318,8 +326,9 @@ open_spool(struct spool *sp, struct strbuf *err)
 }
 
 enum spool_status
-reindex_spool(const char *dir, void (*progress)(void *arg, uint64_t done, uint64_t all), void *arg,
-    struct reindex_result *r, struct strbuf *err)
+reindex_spool_on(const char *dir, const struct disk_ops *disk,
+    void (*progress)(void *arg, uint64_t done, uint64_t all), void *arg, struct reindex_result *r,
+    struct strbuf *err)
 {
 	struct reindex x = { .result = r };
 	enum spool_status st;
@@ -327,7 +336,7 @@ reindex_spool(const char *dir, void (*progress)(void *arg, uint64_t done, uint64
 	*r = (struct reindex_result){ 0 };
 	x.spool.dir = (char *)(uintptr_t)dir;
 	x.spool.dir_fd = x.spool.segments_fd = -1;
-	x.spool.disk = &disk_real;
+	x.spool.disk = disk;
 	st = open_spool(&x.spool, err);
 	if (st == SPOOL_OK)
 		st = rebuild(&x, progress, arg, err);
@@ -340,4 +349,11 @@ reindex_spool(const char *dir, void (*progress)(void *arg, uint64_t done, uint64
 	if (x.spool.dir_fd >= 0)
 		close(x.spool.dir_fd);
 	return st;
+}
+
+enum spool_status
+reindex_spool(const char *dir, void (*progress)(void *arg, uint64_t done, uint64_t all), void *arg,
+    struct reindex_result *r, struct strbuf *err)
+{
+	return reindex_spool_on(dir, &disk_real, progress, arg, r, err);
 }

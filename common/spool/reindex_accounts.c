@@ -376,6 +376,8 @@ reindex_finish_accounts(struct reindex *x)
 void
 reindex_detach(struct reindex *x)
 {
+	/* With this the old one's log goes into it: who is interrupted between the log's end and the
+	 * new name finds all of it there. */
 	sqlite3_exec(index_db(x->c), "DETACH old", NULL, NULL, NULL);
 	sqlite3_exec(index_db(x->c), "DETACH secrets", NULL, NULL, NULL);
 }

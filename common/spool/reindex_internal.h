@@ -22,6 +22,11 @@ struct reindex {
 	int old_version;                /* of its schema */
 };
 
+/* reindex_spool() on another disk. */
+enum spool_status reindex_spool_on(const char *dir, const struct disk_ops *,
+    void (*progress)(void *arg, uint64_t done, uint64_t all), void *arg, struct reindex_result *r,
+    struct strbuf *err);
+
 /* Attaches what is left of the old index and takes the accounts out of it, all of them or none;
  * then the aliases, the same, and what its backups know it by.  That it cannot be asked is no
  * failure; SPOOL_VERSION, and a sentence, where a newer version made it. */

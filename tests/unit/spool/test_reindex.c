@@ -1,12 +1,13 @@
 /* reindex: the same mail under the same UIDs, with the old index and without. */
 #include "damage_test.h"
 
+#include <errno.h>
 #include <sys/wait.h>
 
 #include "base/clock.h"
 #include "base/crc32c.h"
+#include "common/spool/reindex_internal.h"
 #include "spool/extract.h"
-#include "spool/reindex.h"
 
 static void
 run(const char *what)
@@ -526,6 +527,64 @@ START_TEST(interrupted)
 }
 END_TEST
 
+static int
+no_rename(int from_dir, const char *from, int to_dir, const char *to, unsigned flags)
+{
+	(void)from_dir;
+	(void)from;
+	(void)to_dir;
+	(void)to;
+	(void)flags;
+	errno = EIO;
+	return -1;
+}
+
+/* When all is done but the one rename: what the old index had in its log alone is not lost. */
+START_TEST(interrupted_before_the_rename)
+{
+	struct disk_ops disk = disk_real;
+	struct strbuf err;
+
+	test_sql(sp, "UPDATE mailbox SET quota = 123456 WHERE id = 1");
+	spool_close(&sp);
+	disk.renameat2 = no_rename;
+	strbuf_init(&err, 1024);
+	ck_assert_int_eq(
+	    reindex_spool_on(spool_test_dir, &disk, NULL, NULL, &result, &err), SPOOL_IO);
+	strbuf_release(&err);
+	ck_assert_int_eq(access(path_of("index/rebuild.db"), F_OK), 0);
+	reindex();
+	ck_assert(result.accounts);
+	ck_assert_uint_eq(user("user1@example.test").quota, 123456);
+	assert_all_there();
+}
+END_TEST
+
+static int
+no_sync(int fd)
+{
+	(void)fd;
+	errno = EIO;
+	return -1;
+}
+
+/* What is not on disk for sure comes into no index; the old one stays. */
+START_TEST(segments_are_synced)
+{
+	struct disk_ops disk = disk_real;
+	struct strbuf err;
+
+	spool_close(&sp);
+	disk.fdatasync = no_sync;
+	strbuf_init(&err, 1024);
+	ck_assert_int_eq(
+	    reindex_spool_on(spool_test_dir, &disk, NULL, NULL, &result, &err), SPOOL_IO);
+	strbuf_release(&err);
+	open_as(SPOOL_ADMIN);
+	assert_all_there();
+}
+END_TEST
+
 int
 main(void)
 {
@@ -553,6 +612,8 @@ main(void)
 	tcase_add_loop_test(tc, segment_without_a_header, 0, 3);
 	tcase_add_test(tc, refused_while_open);
 	tcase_add_test(tc, interrupted);
+	tcase_add_test(tc, interrupted_before_the_rename);
+	tcase_add_test(tc, segments_are_synced);
 	suite_add_tcase(suite, tc);
 	srunner_run_all(runner, CK_NORMAL);
 	failed = srunner_ntests_failed(runner);
