@@ -7,7 +7,7 @@
  * recovered with the recorder on, and cut once more.
  *
  * crash [--cuts N] [--ends N] [--rounds N] [--second N] [--jobs N] [--mutate NAME] [--seed N]
- *       [--first] [--list]
+ *       [--phase NAME] [--first] [--list]
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -37,7 +37,7 @@
 static struct options {
 	unsigned cuts, ends, rounds, second, jobs;
 	uint64_t seed;
-	const char *mutation;
+	const char *mutation, *phase;   /* of all cuts those in one part of the load alone */
 	bool first;             /* ends with the first that is found */
 } options = { .cuts = 110, .ends = 2, .rounds = 6, .second = 30, .jobs = 2, .seed = 1 };
 
@@ -278,6 +278,8 @@ try_cut(struct image *im, struct facts *f, size_t k, const char *dir)
 	static const enum end firsts[] = { END_KILLED, END_TORN, END_LOST, END_SOME };
 	uint64_t random = options.seed * 1000003 + k;
 
+	if (options.phase != NULL && strcmp(options.phase, f->phase) != 0)
+		return;
 	atomic_fetch_add(&found->cuts, 1);
 	for (unsigned i = 0; i < ends; i++) {
 		/* Where not all are taken, each in its turn. */
@@ -429,7 +431,8 @@ read_options(int argc, char **argv)
 		{ "jobs", required_argument, NULL, 'j' },
 		{ "mutate", required_argument, NULL, 'm' },
 		{ "seed", required_argument, NULL, 'S' }, { "first", no_argument, NULL, 'f' },
-		{ "list", no_argument, NULL, 'l' }, { 0 },
+		{ "list", no_argument, NULL, 'l' }, { "phase", required_argument, NULL, 'p' },
+		{ 0 },
 	};
 	int c;
 
@@ -457,6 +460,9 @@ read_options(int argc, char **argv)
 			break;
 		case 'S':
 			options.seed = n;
+			break;
+		case 'p':
+			options.phase = optarg;
 			break;
 		case 'f':
 			options.first = true;

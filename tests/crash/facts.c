@@ -40,6 +40,23 @@ box_done(struct facts *f, const struct event *e)
 			f->where[e->box][i] &= MAY_BE_OUT;
 }
 
+/* Nothing in a segment tells mail that was deleted from mail that is there; what was refused is in
+ * none.  What no list shows afterwards is gone after all. */
+static void
+reindex(struct facts *f, const struct event *e)
+{
+	f->reindexing = !e->in;
+	for (unsigned box = 0; box < BOXES; box++)
+		for (unsigned i = 0; i < MESSAGES; i++)
+			if (e->in && f->back[box][i]) {
+				f->where[box][i] = MAY_BE_OUT;
+				f->back[box][i] = false;
+			} else if (!e->in && f->seen[box][i] && f->where[box][i] == MAY_BE_OUT) {
+				f->where[box][i] = MAY_BE_IN | MAY_BE_OUT;
+				f->back[box][i] = true;
+			}
+}
+
 static void
 begin_backup(struct facts *f)
 {
@@ -91,6 +108,7 @@ facts_apply(struct facts *f, const struct event *e)
 		} else {
 			*where = MAY_BE_IN;
 			f->seen[e->box][e->message] = true;
+			f->back[e->box][e->message] = false;
 		}
 		break;
 	case EVENT_BOX_ASKED:
@@ -118,6 +136,9 @@ facts_apply(struct facts *f, const struct event *e)
 			end_backup(f, e);
 		else
 			begin_backup(f);
+		break;
+	case EVENT_REINDEX:
+		reindex(f, e);
 		break;
 	case EVENT_PHASE:
 		snprintf(f->phase, sizeof(f->phase), "%s", e->text);

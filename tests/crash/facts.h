@@ -37,6 +37,8 @@ struct facts {
 	uint64_t warning_uids[WARNINGS];
 	size_t nwarnings;
 	bool unrepaired;                /* sums may be wrong */
+	bool reindexing;                /* the index may be half made */
+	bool back[BOXES][MESSAGES];     /* what was deleted, and may be back since */
 	struct {
 		bool has, broken;       /* one was told to be done; and to lack something */
 		bool begun;             /* and another one not, yet */

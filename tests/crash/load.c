@@ -1,8 +1,9 @@
 /*
  * load - deliveries of all sizes, alone, in groups and to several mailboxes, and an import; sessions
  * that list, retrieve and delete; expiry, kept mail that is brought back or ended; dead records and
- * segments, checkpoints, warnings, changes of accounts, repairs, backups, and mail out of them; and
- * disks that fail now and then, so that some mail is refused after it was written.
+ * segments, checkpoints, warnings, changes of accounts, repairs, an index that is made anew, backups,
+ * and mail out of them; and disks that fail now and then, so that some mail is refused after it was
+ * written.
  *
  * smtpd's and pop3d's keepers are at work all the time.  Upkeep and warnings are also called for
  * from the load's own thread, so that it is known who did what.
@@ -221,6 +222,27 @@ accounts_come_and_go(const struct site *s)
 	load_account(s->admin, BOX_LATER, NULL, false, NULL);
 }
 
+/* The index is made anew, and all mailboxes are looked at: what nobody lists did not come back. */
+static void
+reindex(const char *dir, struct site *s)
+{
+	struct event e = { .kind = EVENT_REINDEX };
+	static uint32_t numbers[MESSAGES];
+	struct maildrop *md;
+
+	load_phase("reindex");
+	close_site(s);
+	trace_event(&e);
+	load_reindex(dir);
+	*s = open_site(dir, 0);
+	for (unsigned box = 1; box <= LOAD_BOXES; box++) {
+		md = load_login(s->pop3d, box, numbers);
+		maildrop_close(&md);
+	}
+	e.in = true;
+	trace_event(&e);
+}
+
 /* Two days later, by other processes: what has an age is past it. */
 static void
 next_day(const char *dir, struct site *s, uint64_t *wall_ms)
@@ -292,6 +314,7 @@ load_run(const char *dir, unsigned rounds)
 	kept_mail(&s);
 	load_repair(s.admin);
 	load_send_aged(s.smtpd);
+	reindex(dir, &s);
 
 	next_day(dir, &s, &wall_ms);
 	load_expire(s.pop3d, true);
@@ -314,6 +337,8 @@ load_afterwards(const char *dir, bool pop3d_first)
 	struct spool *smtpd = NULL, *pop3d;
 	struct maildrop *md;
 
+	if (load_is_rebuilt(dir))
+		load_reindex(dir);
 	if (!pop3d_first)
 		smtpd = load_open(dir, SPOOL_SMTPD, 10 * 365 * UINT64_C(86400));
 	pop3d = load_open(dir, SPOOL_POP3D, 10 * 365 * UINT64_C(86400));

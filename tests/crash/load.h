@@ -59,6 +59,11 @@ uint32_t load_number(struct maildrop *, size_t i, size_t *len_r);
 bool load_uid(const char *text, uint64_t *uid_r);
 void load_uid_text(char text[MAILDROP_UID_MAX + 1], uint64_t uid);
 
+/* pop-admin reindex, of a spool that nobody has open. */
+void load_reindex(const char *dir);
+/* One was begun, and did not come to its end: everybody is put off. */
+bool load_is_rebuilt(const char *dir);
+
 /* check --repair: all that it finds is mended. */
 void load_mend(struct spool *);
 

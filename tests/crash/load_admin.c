@@ -5,9 +5,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/num.h"
 #include "common/spool/account_internal.h"
+#include "common/spool/reindex_internal.h"
 #include "common/spool/secrets.h"
 #include "common/spool/spool_internal.h"
 #include "common/spool/warn.h"
@@ -178,6 +180,29 @@ load_repair(struct spool *admin)
 	trace_context = CONTEXT_OTHER;
 	e.in = true;
 	trace_event(&e);
+}
+
+/* --- a new index ----------------------------------------------------------- */
+
+void
+load_reindex(const char *dir)
+{
+	struct reindex_result result;
+	struct strbuf err;
+
+	strbuf_init(&err, 1024);
+	if (reindex_spool_on(dir, &trace_disk, NULL, NULL, &result, &err) != SPOOL_OK)
+		die("reindex: %s", err.buf);
+	strbuf_release(&err);
+}
+
+bool
+load_is_rebuilt(const char *dir)
+{
+	char path[700];
+
+	snprintf(path, sizeof(path), "%s/" INDEX_REBUILT, dir);
+	return access(path, F_OK) == 0;
 }
 
 /* --- backups -------------------------------------------------------------- */

@@ -418,7 +418,6 @@ trace_ftruncate(int fd, off_t len)
 	return rc;
 }
 
-/* The only one that the spool links is an unnamed file. */
 static int
 trace_linkat(int from_dir, const char *from, int to_dir, const char *to, int flags)
 {
@@ -468,9 +467,15 @@ trace_unlinkat(int dir, const char *name, int flags)
 
 	trace_lock();
 	rc = unlinkat(dir, name, flags);
-	if (rc == 0 && trace_folder(inode_of(dir), &folder) &&
-	    trace_note_name(OP_UNLINK, folder, name) != NULL)
-		mutation_apply(&trace);
+	if (rc == 0 && trace_folder(inode_of(dir), &folder)) {
+		/* The databases by a path. */
+		if (folder == FOLDER_ROOT && strncmp(name, "index/", 6) == 0) {
+			folder = FOLDER_INDEX;
+			name += 6;
+		}
+		if (trace_note_name(OP_UNLINK, folder, name) != NULL)
+			mutation_apply(&trace);
+	}
 	trace_unlock();
 	return rc;
 }

@@ -59,6 +59,7 @@ enum event_kind {
 	EVENT_QUOTA,            /* its quota is to be `uid` octets; with `in`, it is */
 	EVENT_REPAIR,           /* sums may be wrong; with `in`, all of that was mended */
 	EVENT_BACKUP,           /* one begins; with `in`, it is done; TOLD_NO: it lacks something */
+	EVENT_REINDEX,          /* what was deleted may be back; with `in`, all was looked at */
 	EVENT_PHASE,            /* a name for reports */
 };
 

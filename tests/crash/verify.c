@@ -334,6 +334,30 @@ deliver(struct verdict *v, struct spool *smtpd, unsigned fresh, bool large)
 	}
 }
 
+/* While the index is half made everybody is put off; then an administrator makes it. */
+static void
+reindex(struct verdict *v, const char *dir)
+{
+	struct spool *sp = load_open(dir, SPOOL_POP3D, KEEP_S);
+	struct maildrop *md;
+	enum spool_status st;
+
+	v->when = "half reindexed";
+	if (!v->facts.reindexing)
+		verify_wrong(v, "the index is being made by nobody");
+	spool_wait_ready(sp);
+	for (unsigned box = 1; box < BOXES; box++) {
+		st = maildrop_lock(sp, box, "verify", &md);
+		if (st == SPOOL_OK)
+			st = maildrop_load(md);
+		if (st != SPOOL_NOT_READY)
+			verify_wrong(v, "login to mailbox %u: %s", box, spool_status_text(st));
+		maildrop_close(&md);
+	}
+	spool_close(&sp);
+	load_reindex(dir);
+}
+
 bool
 verify(const char *dir, const struct facts *facts, const struct verify_how *how, char *why,
     size_t size)
@@ -347,6 +371,8 @@ verify(const char *dir, const struct facts *facts, const struct verify_how *how,
 	v.why = why;
 	v.size = size;
 	why[0] = '\0';
+	if (load_is_rebuilt(dir))
+		reindex(&v, dir);
 	v.when = "start";
 	strbuf_init(&err, 1024);
 	first = load_try_open(dir, how->pop3d_first ? SPOOL_POP3D : SPOOL_SMTPD, KEEP_S, &err);

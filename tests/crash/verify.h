@@ -18,6 +18,7 @@ struct verify_how {
 
 /* True when all is as it must be; else the first things that are not are in `why`.  It changes
  * the spool: recovery, deliveries, upkeep, a backup. */
-bool verify(const char *dir, const struct facts *, const struct verify_how *, char *why, size_t size);
+bool verify(const char *dir, const struct facts *, const struct verify_how *, char *why,
+    size_t size);
 
 #endif
