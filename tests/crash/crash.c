@@ -39,7 +39,7 @@ static struct options {
 	uint64_t seed;
 	const char *mutation, *phase;   /* of all cuts those in one part of the load alone */
 	bool first;             /* ends with the first that is found */
-} options = { .cuts = 110, .ends = 2, .rounds = 6, .second = 30, .jobs = 2, .seed = 1 };
+} options = { .cuts = 80, .ends = 2, .rounds = 6, .second = 30, .jobs = 2, .seed = 1 };
 
 /* What the workers found, in memory that they share. */
 static struct {
