@@ -398,6 +398,9 @@ verify(const char *dir, const struct facts *facts, const struct verify_how *how,
 	verify_boxes(&v, pop3d, true);
 	spool_close(&second);
 	spool_close(&first);
+	/* What is wrong by now may keep an administrator out. */
+	if (v.len > 0)
+		return false;
 	administrate(&v, dir);
 	verify_backup(&v, dir, how->restore);
 	return v.len == 0;
