@@ -19,8 +19,8 @@
 #include "base/num.h"
 
 /* The most vectors of one call; the kernel's IOV_MAX. */
-#define REWRITE_SIZE (64u * 1024)
 #define WRITE_VECTORS 1024
+#define REWRITE_SIZE (64u * 1024)
 
 static int
 real_openat(int dir, const char *name, int flags, mode_t mode)

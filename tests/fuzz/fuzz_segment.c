@@ -398,20 +398,43 @@ check(struct spool *sp, bool repair, struct check_result *r, struct strbuf *uids
 	REQUIRE(check_spool(sp, &options, r) == SPOOL_OK);
 }
 
+/* The entries that the index has before anybody recovers. */
+static void
+read_known(unsigned indexed, struct rows *rows_r)
+{
+	rows_r->n = 0;
+	for (size_t i = 0; i < known.n && indexed != INDEXED_NOT; i++)
+		if (indexed != INDEXED_HALF || message_block(known.list[i].message) < half_mark)
+			rows_r->list[rows_r->n++] = known.list[i];
+}
+
 /* The entries that recovery leaves, and those that were there. */
 static void
 read_entries(unsigned indexed, struct rows *rows_r)
 {
 	struct reading in = { .messages = 0 };
 
-	for (size_t i = 0; i < known.n && indexed != INDEXED_NOT; i++)
-		if (indexed != INDEXED_HALF || message_block(known.list[i].message) < half_mark)
-			in.rows.list[in.rows.n++] = known.list[i];
+	read_known(indexed, &in.rows);
 	if (indexed == INDEXED_HALF || indexed == INDEXED_NOT)
 		read_segment(&image, NUMBER, indexed == INDEXED_HALF ? half_mark : 1, &in);
 	read_segment(&other, OTHER, 1, &in);
 	only_mailboxes(&in.rows, 2, false);
 	*rows_r = in.rows;
+}
+
+/* A repair, or a reindex, writes the header anew where a record says what it was that no mail can
+ * hold: the first one, or one that the index has. */
+static void
+mend_header(const struct rows *rows)
+{
+	struct segment_id of, proved;
+
+	if (image.len < SEGMENT_HEADER_LEN || ref_segment_header(image.octets) == SPOOL_VERSION ||
+	    (read_header(&image, &of) && of.number == NUMBER) ||
+	    !prove_header(&image, NUMBER, rows, &proved))
+		return;
+	memset(image.octets, 0, RECORD_BLOCK);
+	segment_header_encode(image.octets, &proved);
 }
 
 /* The file ends before what the index knows of it does: both mailboxes have mail there. */
@@ -438,27 +461,27 @@ try_login(const struct rows *rows, enum login want)
 /* Check names what is not whole, and mends it; `forged`: some records are right and say what
  * nobody can mend. */
 static void
-try_check(struct rows *rows, bool forged)
+try_check(unsigned indexed, struct rows *rows, bool forged)
 {
 	struct spool *sp = open_spool(SPOOL_ADMIN);
 	size_t wrong = 0, kept = 0;
 	struct check_result r;
 	struct segment_id of;
 	struct strbuf uids;
-	/* Such a file is in no index, and nobody can say what is in it. */
-	bool stray = !read_header(&image, &of) || of.number != NUMBER;
 	bool same = image.len == whole.len && memcmp(image.octets, whole.octets, whole.len) == 0;
+	bool stray;
 
 	require_rows(sp, rows);
 	strbuf_init(&uids, 1 << 20);
 	check(sp, false, &r, &uids);
+	mend_header(rows);
+	/* Such a file is in no index, and nobody can say what is in it. */
+	stray = !read_header(&image, &of) || of.number != NUMBER;
 	for (size_t i = 0; i < rows->n; i++) {
 		char uid[SPOOL_UID_LEN + 1];
 
-		if (is_whole(&rows->list[i])) {
-			rows->list[kept++] = rows->list[i];
+		if (is_whole(&rows->list[i]))
 			continue;
-		}
 		wrong++;
 		spool_uid_format(uid, rows->list[i].message);
 		/* But for those that have a UID of their own. */
@@ -472,15 +495,21 @@ try_check(struct rows *rows, bool forged)
 	REQUIRE(r.mended == 0 && (r.wrong <= stray || forged));
 	strbuf_release(&uids);
 	spool_close(&sp);
+	/* With its header back what lies beyond the mark was recovered too. */
+	read_entries(indexed, rows);
+	for (size_t i = 0; i < rows->n; i++)
+		if (is_whole(&rows->list[i]))
+			rows->list[kept++] = rows->list[i];
 	rows->n = kept;
 	if (!forged)
 		try_login(rows, LOGIN_OK);
 }
 
 static void
-try_reindex(bool alone, bool forged)
+try_reindex(unsigned indexed, bool alone, bool forged)
 {
 	struct reading in = { .rows = { .n = 0 } };
+	struct rows old;
 	struct reindex_result r;
 	struct check_result checked;
 	struct strbuf err;
@@ -489,6 +518,8 @@ try_reindex(bool alone, bool forged)
 	strbuf_init(&err, 1 << 20);
 	REQUIRE(reindex_spool(path_of(""), NULL, NULL, &r, &err) == SPOOL_OK);
 	REQUIRE(r.accounts == !alone);
+	read_known(alone ? INDEXED_NOT : indexed, &old);
+	mend_header(&old);
 	read_segment(&image, NUMBER, 1, &in);
 	read_segment(&other, OTHER, 1, &in);
 	only_mailboxes(&in.rows, INT64_MAX, alone);
@@ -519,7 +550,8 @@ try_extract(void)
 	st = extract_open(segment_path(NUMBER), &x, &err);
 	REQUIRE((st == SPOOL_OK) == (image.len > RECORD_BLOCK));
 	if (st == SPOOL_OK) {
-		bool has_header = read_header(&image, &of);
+		const struct rows none = { .n = 0 };
+		bool has_header = read_header(&image, &of) || prove_header(&image, 0, &none, &of);
 
 		REQUIRE(extract_without_header(x) == !has_header);
 		while ((st = extract_next(x, &m)) == SPOOL_OK) {
@@ -528,7 +560,7 @@ try_extract(void)
 		}
 		REQUIRE(st == SPOOL_NO_MESSAGE);
 		if (has_header) {
-			read_segment(&image, of.number, 1, &in);
+			read_records(&image, &of, 1, &in);
 			REQUIRE(n == in.messages && extract_unread(x) == in.unread);
 		}
 		extract_close(&x);
@@ -558,10 +590,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		try_login(&rows, is_short(mode & INDEXED) ? LOGIN_REFUSED : LOGIN_ANY);
 		break;
 	case DONE_CHECK:
-		try_check(&rows, forged);
+		try_check(mode & INDEXED, &rows, forged);
 		break;
 	default:
-		try_reindex((mode & DONE) == DONE_REINDEX_ALONE, forged);
+		try_reindex(mode & INDEXED, (mode & DONE) == DONE_REINDEX_ALONE, forged);
 		break;
 	}
 	return 0;

@@ -145,18 +145,52 @@ is_empty(const struct image *im, uint64_t block)
 }
 
 static inline void
-read_segment(const struct image *im, uint64_t number, uint64_t from, struct reading *in)
+read_records(const struct image *im, const struct segment_id *of, uint64_t from, struct reading *in)
 {
-	struct segment_id of;
 	uint64_t blocks;
 
-	if (!read_header(im, &of) || of.number != number)
-		return;
 	for (uint64_t block = from; block * RECORD_BLOCK<im->len; block += blocks> 0 ? blocks : 1) {
-		blocks = read_record(im, &of, block, &in->rows);
+		blocks = read_record(im, of, block, &in->rows);
 		in->messages += blocks > 0;
 		in->unread += blocks == 0 && !is_empty(im, block);
 	}
+}
+
+static inline void
+read_segment(const struct image *im, uint64_t number, uint64_t from, struct reading *in)
+{
+	struct segment_id of;
+
+	if (read_header(im, &of) && of.number == number)
+		read_records(im, &of, from, in);
+}
+
+/* What the fixed parts at block 1 and at those of `rows` say their segment is, where there is one
+ * and no two differ; `number` is its name, 0 for any. */
+static inline bool
+prove_header(
+    const struct image *im, uint64_t number, const struct rows *rows, struct segment_id *of)
+{
+	size_t found = 0;
+
+	for (size_t i = 0; i <= rows->n; i++) {
+		uint64_t message = i == 0 ? message_id(number, 1) : rows->list[i - 1].message;
+		size_t at = message_block(message) * RECORD_BLOCK;
+		struct segment_id says;
+
+		if (message_segment(message) != number || at + RECORD_FIXED_LEN > im->len)
+			continue;
+		says.number = ref_number(im->octets, at + 32, 8);
+		memcpy(says.random, im->octets + at + 16, SEGMENT_RANDOM_LEN);
+		if (!ref_fixed(im->octets + at, &says, at / RECORD_BLOCK) ||
+		    (number != 0 && says.number != number))
+			continue;
+		if (found++ > 0 && (says.number != of->number ||
+				       memcmp(says.random, of->random, SEGMENT_RANDOM_LEN) != 0))
+			return false;
+		*of = says;
+	}
+	return found > 0;
 }
 
 /* --- changes -------------------------------------------------------------- */
