@@ -327,6 +327,17 @@ load_run(const char *dir, unsigned rounds)
 	load_upkeep(s.admin);
 	round_of_load(&s, 3);
 	load_upkeep(s.admin);
+
+	/* Blocks of a segment that lives on, by a removal that nothing else has synced: where a segment
+	 * dies too, that is synced for it. */
+	load_send(s.smtpd, 900, 1u << 1);
+	for (unsigned i = 0; i < 8; i++)
+		load_send(s.smtpd, 9000, 1u << BOX_AGED);
+	load_send(s.smtpd, 900, 1u << 1);
+	next_day(dir, &s, &wall_ms);
+	load_upkeep(s.admin);
+	load_expire(s.pop3d, false);
+	load_upkeep(s.admin);
 	close_site(&s);
 }
 
