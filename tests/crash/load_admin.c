@@ -207,13 +207,30 @@ load_is_rebuilt(const char *dir)
 
 /* --- backups -------------------------------------------------------------- */
 
+/* Between two segments: waits the first time for what is to happen meanwhile. */
+static void
+meet(void *arg, uint64_t done, uint64_t all)
+{
+	struct backing_up *b = arg;
+
+	(void)done, (void)all;
+	pthread_mutex_lock(&b->mutex);
+	b->begun = true;
+	pthread_cond_broadcast(&b->changed);
+	while (!b->may_go_on)
+		pthread_cond_wait(&b->changed, &b->mutex);
+	pthread_mutex_unlock(&b->mutex);
+}
+
 static void *
 back_up(void *arg)
 {
-	const struct backing_up *b = arg;
+	struct backing_up *b = arg;
 	struct event e = { .kind = EVENT_BACKUP };
 	unsigned found = 0;
-	const struct backup_watch watch = { .each = on_finding, .each_arg = &found };
+	const struct backup_watch watch = {
+		.each = on_finding, .each_arg = &found, .progress = meet, .progress_arg = b
+	};
 	struct backup_result result;
 	struct strbuf err;
 	struct spool *sp;
@@ -239,15 +256,28 @@ void
 load_begin_backup(struct backing_up *b, const char *dir)
 {
 	load_phase("backup");
+	memset(b, 0, sizeof(*b));
 	snprintf(b->dir, sizeof(b->dir), "%s", dir);
+	pthread_mutex_init(&b->mutex, NULL);
+	pthread_cond_init(&b->changed, NULL);
 	if (pthread_create(&b->thread, NULL, back_up, b) != 0)
 		die("no thread");
+	pthread_mutex_lock(&b->mutex);
+	while (!b->begun)
+		pthread_cond_wait(&b->changed, &b->mutex);
+	pthread_mutex_unlock(&b->mutex);
 }
 
 void
 load_end_backup(struct backing_up *b)
 {
+	pthread_mutex_lock(&b->mutex);
+	b->may_go_on = true;
+	pthread_cond_broadcast(&b->changed);
+	pthread_mutex_unlock(&b->mutex);
 	pthread_join(b->thread, NULL);
+	pthread_cond_destroy(&b->changed);
+	pthread_mutex_destroy(&b->mutex);
 }
 
 void

@@ -84,10 +84,14 @@ void load_upkeep(struct spool *);
 /* Sums and live counts are off, and are mended. */
 void load_repair(struct spool *admin);
 
-/* A backup, taken by another process while mail comes and goes. */
+/* A backup, taken by another process.  It has copied one segment when load_begin_backup() returns,
+ * and goes on in load_end_backup(). */
 struct backing_up {
 	char dir[600];
 	pthread_t thread;
+	pthread_mutex_t mutex; /* guards what follows */
+	pthread_cond_t changed;
+	bool begun, may_go_on;
 };
 void load_begin_backup(struct backing_up *, const char *dir);
 void load_end_backup(struct backing_up *);

@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -331,7 +330,6 @@ trace_pwritev(int fd, const struct iovec *iov, int n, off_t offset)
 {
 	ino_t ino = inode_of(fd);
 	struct op *op = NULL;
-	bool slow = false;
 	size_t done = 0;
 	ssize_t rc = -1;
 
@@ -356,12 +354,8 @@ trace_pwritev(int fd, const struct iovec *iov, int n, off_t offset)
 			done += part;
 		}
 		mutation_apply(&trace);
-		slow = op->class == CLASS_BACKUP;
 	}
 	trace_unlock();
-	/* A disk so slow that mail comes and goes while the backup is taken. */
-	if (slow)
-		poll(NULL, 0, 5);
 	return rc;
 }
 
