@@ -30,7 +30,8 @@
 #define BUSY_MS 1000
 /* Until maildrops that were open when expiry came are tried again. */
 #define LEFT_MS 5000
-/* After a round, or a recovery, that failed. */
+/* After a round, or a recovery, that failed: the first time, and at most. */
+#define RETRY_MIN_MS 250
 #define RETRY_MS 10000
 /* How often a lock that another process has is tried. */
 #define POLL_MS 20
@@ -49,6 +50,7 @@ struct keeper {
 
 	/* The thread's own. */
 	bool failed;        /* the last recovery */
+	unsigned failures;  /* rounds and recoveries, the last ones in a row */
 	uint64_t looked_ms; /* monotonic: when segments and epoch were last looked after */
 	struct index_watch watch;
 	bool woken;
@@ -210,6 +212,23 @@ expiry_is_due(struct spool *sp, const struct keeper *k)
 	       (k->left && now - k->expired_ms >= LEFT_MS);
 }
 
+static void
+count_failure(struct keeper *k, bool failed)
+{
+	k->failures = failed ? k->failures + 1 : 0;
+}
+
+/* Twice as long each time.  Nearly every fault is over soon, and until then nobody has his mail. */
+static uint64_t
+retry_after(const struct keeper *k)
+{
+	uint64_t ms = RETRY_MIN_MS;
+
+	for (unsigned i = 1; i < k->failures && ms < RETRY_MS; i++)
+		ms *= 2;
+	return ms < RETRY_MS ? ms : RETRY_MS;
+}
+
 /* Milliseconds until there is something to do unasked. */
 static uint64_t
 next_round(struct spool *sp, const struct keeper *k, enum spool_status st)
@@ -219,7 +238,7 @@ next_round(struct spool *sp, const struct keeper *k, enum spool_status st)
 	if (st == SPOOL_BUSY)
 		return BUSY_MS;
 	if (st != SPOOL_OK)
-		return RETRY_MS;
+		return retry_after(k);
 	if (every_s == 0)
 		return ROUND_MS;
 	if (k->left)
@@ -278,7 +297,8 @@ keeper_run(void *arg)
 	do {
 		st = become_ready(sp);
 		tell_outcome(k, st);
-		if (st != SPOOL_OK && !keeper_wait(k, RETRY_MS, false))
+		count_failure(k, st != SPOOL_OK);
+		if (st != SPOOL_OK && !keeper_wait(k, retry_after(k), false))
 			return NULL;
 	} while (st != SPOOL_OK);
 	do {
@@ -289,6 +309,7 @@ keeper_run(void *arg)
 			st = warned == SPOOL_OK ? st : warned;
 		}
 		failed = st != SPOOL_OK && st != SPOOL_BUSY;
+		count_failure(k, failed);
 	} while (keeper_wait(k, next_round(sp, k, st), !failed) &&
 		 (!k->woken || keeper_wait(k, GATHER_MS, false)));
 	return NULL;

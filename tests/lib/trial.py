@@ -17,7 +17,7 @@ from report import Report
 from testsite import SLOW, Site, SiteError
 from wire import WireError
 
-# A keeper that failed tries again after ten seconds.  It need not where one call failed.
+# A keeper that failed again and again tries after up to ten seconds.  It need not where one call failed.
 PATIENCE = 20 * SLOW
 AT_ONCE = 8 * SLOW
 # How long a fault that is stuck lasts at most.
@@ -222,7 +222,7 @@ def chooser(every, seed, all_of_them):
     """A function (scenario, kind, reach) that gives the cases to be played: [(n, code, stuck)]."""
 
     def choose(name, kind, reach):
-        # What a disk that stays bad leaves behind is mended after ten seconds: not for every day.
+        # What a disk that stays bad leaves behind is mended after some seconds: not for every day.
         cases = [(nth, code, stuck)
                  for stuck in ((False, True) if all_of_them or kind not in ("write", "sync") else (False,))
                  for code in KINDS[kind] for nth in range(1, reach + 1)]
