@@ -43,7 +43,7 @@ SCENARIOS = {"smtpd starts": ("smtpd", sends), "pop3d starts": ("pop3d", shows)}
 EVERY = 997
 
 
-def serve(site, use):
+def serve(site, daemon, use):
     """Until it can be used."""
     began = time.monotonic()
     while True:
@@ -51,6 +51,8 @@ def serve(site, use):
             use(site)
             return
         except (WireError, OSError) as error:
+            if daemon.process.poll() is not None:
+                raise Lie("it ended with %d\n%s" % (daemon.process.returncode, site.log())) from error
             if time.monotonic() - began > PATIENCE:
                 raise Lie("it does not serve: %s\n%s" % (error, site.log())) from error
             time.sleep(0.05)
@@ -78,7 +80,7 @@ def start(site, program, use, faults):
     finally:
         over.cancel()
         faults.disarm()
-    serve(site, use)
+    serve(site, daemon, use)
     site.stop(program)
 
 
