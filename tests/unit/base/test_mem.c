@@ -101,9 +101,10 @@ START_TEST(failures_are_logged)
 {
 	static const char line[] =
 	    "event=no_memory octets=9223372036854775807 advice=\"give the process more memory\"\n";
-	char said[1024], *p = said, *list = NULL;
+	char said[4096], *p = said, *list = NULL;
 	int ends[2], err = dup(STDERR_FILENO);
 	size_t cap = 0;
+	ssize_t n;
 
 	ck_assert_int_eq(pipe(ends), 0);
 	ck_assert_int_eq(dup2(ends[1], STDERR_FILENO), STDERR_FILENO);
@@ -114,10 +115,16 @@ START_TEST(failures_are_logged)
 	ck_assert_int_eq(dup2(err, STDERR_FILENO), STDERR_FILENO);
 	close(ends[1]);
 	close(err);
-	ck_assert_int_eq(read(ends[0], said, sizeof(said)), 4 * strlen(line));
+	n = read(ends[0], said, sizeof(said) - 1);
 	close(ends[0]);
-	for (int i = 0; i < 4; i++, p += strlen(line))
-		ck_assert_mem_eq(p, line, strlen(line));
+	ck_assert_int_gt(n, 0);
+	said[n] = '\0';
+	/* A sanitizer says something of its own between them. */
+	for (int i = 0; i < 4; i++, p += strlen(line)) {
+		p = strstr(p, line);
+		ck_assert_ptr_nonnull(p);
+	}
+	ck_assert_ptr_null(strstr(p, "event=no_memory"));
 }
 END_TEST
 
