@@ -182,6 +182,10 @@ find_program(struct dl_phdr_info *info, size_t size, void *arg)
 	return 1;
 }
 
+/* Where the address sanitizer is. */
+void __lsan_disable(void) __attribute__((weak));
+void __lsan_enable(void) __attribute__((weak));
+
 __attribute__((constructor)) static void
 begin(void)
 {
@@ -194,8 +198,12 @@ begin(void)
 		return;
 	runs = true;
 	dl_iterate_phdr(find_program, NULL);
-	/* Loads what it needs. */
+	/* Loads what it needs, of which the linker keeps some octets: no leak of the program's. */
+	if (__lsan_disable != NULL)
+		__lsan_disable();
 	(void)backtrace(frames, 1);
+	if (__lsan_enable != NULL)
+		__lsan_enable();
 	fd = open(path, O_RDWR | O_CLOEXEC);
 	at = mmap(NULL, sizeof(*control), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (fd == -1 || at == MAP_FAILED)
