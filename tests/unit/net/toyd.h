@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -325,7 +326,25 @@ struct surroundings {
 	int listen_fd; /* handed over as descriptor 3; 0: none */
 	const char *listen_name;
 	rlim_t files;
+	bool one_loop;
 };
+
+/* As many loops as processors. */
+static inline void
+keep_one_processor(void)
+{
+	cpu_set_t set;
+	int i = 0;
+
+	if (sched_getaffinity(0, sizeof(set), &set) == -1)
+		exit(99);
+	while (!CPU_ISSET(i, &set))
+		i++;
+	CPU_ZERO(&set);
+	CPU_SET(i, &set);
+	if (sched_setaffinity(0, sizeof(set), &set) == -1)
+		exit(99);
+}
 
 static inline void
 run_child(int argc, char **argv, const struct surroundings *with, int out)
@@ -336,6 +355,8 @@ run_child(int argc, char **argv, const struct surroundings *with, int out)
 		exit(99);
 	if (with->variable != NULL)
 		(void)setenv(with->variable, with->value, 1);
+	if (with->one_loop)
+		keep_one_processor();
 	if (with->listen_fd > 0) {
 		if (with->listen_fd != 3 && dup2(with->listen_fd, 3) == -1)
 			exit(99);
