@@ -11,6 +11,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -275,32 +276,29 @@ store_of(struct spool *sp, enum index_db which)
 	return s;
 }
 
-int
-index_in_place(const struct index_store *s)
+/* 1: the name leads to what is open.  0: it does not.  -1 with errno: that could not be seen. */
+static int
+leads_to(int dir, const char *name, int fd)
 {
 	struct stat open_file, named;
 
-	if (fstat(s->file_fd, &open_file) != 0)
+	if (fstat(fd, &open_file) != 0)
 		return -1;
-	if (stat(s->path, &named) != 0)
+	if (fstatat(dir, name, &named, 0) != 0)
 		return errno == ENOENT || errno == ENOTDIR ? 0 : -1;
 	return open_file.st_ino == named.st_ino && open_file.st_dev == named.st_dev;
+}
+
+int
+index_in_place(const struct index_store *s)
+{
+	return leads_to(AT_FDCWD, s->path, s->file_fd);
 }
 
 int
 index_file(struct spool *sp)
 {
 	return sp->index->file_fd;
-}
-
-static bool
-segments_in_place(const struct spool *sp)
-{
-	struct stat open_dir, named;
-
-	return fstat(sp->segments_fd, &open_dir) == 0 &&
-	       fstatat(sp->dir_fd, "segments", &named, 0) == 0 && open_dir.st_ino == named.st_ino &&
-	       open_dir.st_dev == named.st_dev;
 }
 
 /* Once a second, and when nothing is open that will find out anyway: somebody may have exchanged the
@@ -311,7 +309,7 @@ look_at_file(struct spool *sp, struct index_store *s)
 {
 	uint_least64_t before = atomic_load(&s->looked_s);
 	struct timespec now;
-	int in_place, holds = 1;
+	int in_place, holds = 1, segments;
 
 	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
 	if (before == (uint64_t)now.tv_sec ||
@@ -322,6 +320,9 @@ look_at_file(struct spool *sp, struct index_store *s)
 		holds = epoch_file_holds(sp, s->file_fd);
 	if (in_place == -1 || holds == -1)
 		return spool_failed("index_look_failed", s->path, errno);
+	segments = leads_to(sp->dir_fd, "segments", sp->segments_fd);
+	if (segments == -1)
+		return spool_failed("index_look_failed", "segments", errno);
 	if (in_place == 0)
 		health_note_index(sp, "index/index.db is not there any more, or is another file",
 		    HEALTH_INDEX_ADVICE);
@@ -331,7 +332,7 @@ look_at_file(struct spool *sp, struct index_store *s)
 	else if (!index_log_in_place(s))
 		health_note_index(
 		    sp, "index/index.db-wal was removed or exchanged", HEALTH_INDEX_ADVICE);
-	else if (!segments_in_place(sp))
+	else if (segments == 0)
 		health_note_index(sp, "segments/ is not the folder any more that it was",
 		    "no mail is taken or shown: put it back and start the daemons anew; where it "
 		    "is lost, stop them, run pop-admin init and check --repair, and bring the mail "
