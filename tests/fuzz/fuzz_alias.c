@@ -295,6 +295,21 @@ choose(unsigned domain, const char *local, bool catch_all)
 	return node != NULL || !catch_all ? node : find_node(domain, "", 0);
 }
 
+/* One of the crowd, whom no node stands for: c0, c1, ... */
+static bool
+is_member(unsigned domain, const char *local)
+{
+	size_t len = without_tag(local);
+	char name[16];
+
+	for (unsigned i = 0; domain == CROWD_DOMAIN && i < CROWD; i++) {
+		snprintf(name, sizeof(name), "c%u", i);
+		if (same_text(name, local, len) || same_text(name, local, strlen(local)))
+			return true;
+	}
+	return false;
+}
+
 static enum spool_status
 reach_postmaster(struct reached *r)
 {
@@ -332,6 +347,10 @@ reach(const struct address *a, struct reached *r)
 		return reach_postmaster(r);
 	if (domain == DOMAINS)
 		return SPOOL_NO_DOMAIN;
+	if (is_member(domain, a->local)) {
+		r->n = 1;
+		return SPOOL_OK;
+	}
 	node = choose(domain, a->local, false);
 	if (node == NULL &&
 	    (same_text("postmaster", a->local, len) || same_text("abuse", a->local, len)))
