@@ -345,7 +345,7 @@ stride(void)
 
 	if (getenv("FAULT_ALL_ENDS") != NULL)
 		return 1;
-	return part > 0 && part < .5 ? (long)(1 / part) : 2;
+	return part > 0 && part < 1 ? (long)(2 / part) : 2;
 }
 
 START_TEST(every_call)
