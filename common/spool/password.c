@@ -103,6 +103,33 @@ password_hash(const void *password, size_t len, char hash_r[PASSWORD_HASH_MAX])
 	return hash_with(password, len, setting, hash_r);
 }
 
+struct password_cache *
+password_cache_new(void)
+{
+	struct password_cache *cache = mem_array(1, sizeof(*cache));
+
+	if (cache == NULL)
+		return NULL;
+	if (getrandom(cache->key, sizeof(cache->key), 0) != (ssize_t)sizeof(cache->key) ||
+	    pthread_mutex_init(&cache->mutex, NULL) != 0) {
+		free(cache);
+		return NULL;
+	}
+	return cache;
+}
+
+void
+password_cache_free(struct password_cache **cp)
+{
+	struct password_cache *cache = *cp;
+
+	if (cache == NULL)
+		return;
+	pthread_mutex_destroy(&cache->mutex);
+	mem_wipe(cache, sizeof(*cache));
+	mem_free(cp);
+}
+
 /* False when the library cannot; then nothing is remembered. */
 static bool
 make_digest(const struct password_cache *cache, uint64_t mailbox, const char *hash,
@@ -122,37 +149,6 @@ make_digest(const struct password_cache *cache, uint64_t mailbox, const char *ha
 	made = HMAC(EVP_sha256(), cache->key, (int)sizeof(cache->key), text, n, digest, NULL);
 	mem_wipe(text, sizeof(text));
 	return made != NULL;
-}
-
-struct password_cache *
-password_cache_new(void)
-{
-	struct password_cache *cache = mem_array(1, sizeof(*cache));
-	uint8_t digest[DIGEST_LEN];
-
-	if (cache == NULL)
-		return NULL;
-	/* OpenSSL sets itself up when it is first used, and does not survive that where memory is out:
-	 * better before anybody is served. */
-	if (getrandom(cache->key, sizeof(cache->key), 0) != (ssize_t)sizeof(cache->key) ||
-	    !make_digest(cache, 0, "", "", 0, digest) ||
-	    pthread_mutex_init(&cache->mutex, NULL) != 0) {
-		free(cache);
-		return NULL;
-	}
-	return cache;
-}
-
-void
-password_cache_free(struct password_cache **cp)
-{
-	struct password_cache *cache = *cp;
-
-	if (cache == NULL)
-		return;
-	pthread_mutex_destroy(&cache->mutex);
-	mem_wipe(cache, sizeof(*cache));
-	mem_free(cp);
 }
 
 static struct known *
