@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -16,6 +15,7 @@
 
 #include "base/mem.h"
 #include "base/num.h"
+#include "base/thread.h"
 
 struct progress {
 	_Atomic(const char *) doing;
@@ -83,8 +83,6 @@ progress_begin(const char *doing, enum progress_unit unit)
 {
 	struct progress *p;
 	pthread_condattr_t attr;
-	sigset_t all, before;
-	int rc;
 
 	if (!isatty(STDERR_FILENO))
 		return NULL;
@@ -96,13 +94,8 @@ progress_begin(const char *doing, enum progress_unit unit)
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&p->changed, &attr);
 	pthread_condattr_destroy(&attr);
-	/* Signals are for main. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	rc = pthread_create(&p->thread, NULL, run, p);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	/* Without it nothing but the sight is missing. */
-	if (rc != 0) {
+	if (thread_start(&p->thread, run, p, "progress") != 0) {
 		pthread_cond_destroy(&p->changed);
 		pthread_mutex_destroy(&p->mutex);
 		mem_free(&p);

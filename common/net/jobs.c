@@ -10,14 +10,12 @@
 #include <assert.h>
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/mem.h"
-
-#define THREAD_NAME_MAX 16 /* pthread_setname_np(3), NUL included */
+#include "base/thread.h"
 
 struct jobs {
 	pthread_mutex_t mutex;
@@ -62,28 +60,18 @@ work(void *arg)
 	return NULL;
 }
 
-/* The threads take no signals: those are for main's signalfd. */
 static int
 start_threads(struct jobs *jobs, const char *name, unsigned n)
 {
 	char thread_name[THREAD_NAME_MAX];
-	sigset_t all, old;
 	int rc = 0;
 
-	sigfillset(&all);
-	/* This one is the thread's own. */
-	sigdelset(&all, SIGBUS);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
 	while (jobs->nthreads < n && rc == 0) {
-		rc = pthread_create(&jobs->threads[jobs->nthreads], NULL, work, jobs);
-		if (rc == 0) {
-			(void)snprintf(
-			    thread_name, sizeof(thread_name), "%s-%u", name, jobs->nthreads);
-			(void)pthread_setname_np(jobs->threads[jobs->nthreads], thread_name);
+		(void)snprintf(thread_name, sizeof(thread_name), "%s-%u", name, jobs->nthreads);
+		rc = thread_start(&jobs->threads[jobs->nthreads], work, jobs, thread_name);
+		if (rc == 0)
 			jobs->nthreads++;
-		}
 	}
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	errno = rc;
 	return rc == 0 ? 0 : -1;
 }

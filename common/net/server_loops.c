@@ -13,6 +13,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/thread.h"
 #include "common/net/server_private.h"
 
 #define LOOPS_MAX 16
@@ -125,16 +126,12 @@ loop_begin(struct server *s, struct server_loop *l)
 static int
 thread_begin(struct server_loop *l, unsigned number)
 {
-	char name[16];
+	char name[THREAD_NAME_MAX];
 
-	errno = pthread_create(&l->thread, NULL, run, l);
-	if (errno != 0)
-		return -1;
-	l->running = true;
-	/* The name is for people with top(1); without it all is well. */
 	(void)snprintf(name, sizeof(name), "loop-%u", number);
-	(void)pthread_setname_np(l->thread, name);
-	return 0;
+	errno = thread_start(&l->thread, run, l, name);
+	l->running = errno == 0;
+	return l->running ? 0 : -1;
 }
 
 int

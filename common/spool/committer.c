@@ -18,6 +18,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/thread.h"
 #include "group.h"
 #include "spool_internal.h"
 
@@ -263,11 +264,11 @@ committer_start(struct committer *c)
 
 	pthread_mutex_lock(&c->mutex);
 	if (!c->runs) {
-		rc = spool_thread(&c->thread, committer_run, c, "committer");
+		rc = thread_start(&c->thread, committer_run, c, "committer");
 		c->runs = rc == 0;
 	}
 	if (c->runs && !c->stager_runs) {
-		rc = spool_thread(&c->stager, stager_run, c, "stager");
+		rc = thread_start(&c->stager, stager_run, c, "stager");
 		c->stager_runs = rc == 0;
 	}
 	pthread_mutex_unlock(&c->mutex);

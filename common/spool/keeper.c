@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/thread.h"
 #include "health.h"
 #include "janitor.h"
 #include "recover.h"
@@ -335,7 +336,7 @@ keeper_start(struct spool *sp)
 		tell_outcome(k, st);
 		return st;
 	}
-	rc = spool_thread(&k->thread, keeper_run, sp, "keeper");
+	rc = thread_start(&k->thread, keeper_run, sp, "keeper");
 	k->running = rc == 0;
 	return rc == 0 ? SPOOL_OK : spool_failed("thread_failed", "keeper", rc);
 }

@@ -12,7 +12,6 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/magic.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -98,23 +97,6 @@ spool_failed(const char *event, const char *what, int errnum)
 	log_event(LOG_LEVEL_ERROR, event, log_text("path", what), log_errno(errnum),
 	    log_text("advice", advice));
 	return st;
-}
-
-int
-spool_thread(pthread_t *thread, void *(*run)(void *), void *arg, const char *name)
-{
-	sigset_t all, before;
-	int rc;
-
-	sigfillset(&all);
-	/* This one is the thread's own. */
-	sigdelset(&all, SIGBUS);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	rc = pthread_create(thread, NULL, run, arg);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (rc == 0)
-		pthread_setname_np(*thread, name);
-	return rc;
 }
 
 bool

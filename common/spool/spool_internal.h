@@ -85,9 +85,6 @@ enum spool_status spool_open_databases(struct spool *, struct strbuf *err);
 /* What is free is another amount than a moment ago: whoever wants to know asks anew. */
 void spool_space_changed(struct spool *);
 
-/* A thread that is sent no signals.  0 or an errno value. */
-int spool_thread(pthread_t *, void *(*run)(void *), void *arg, const char *name);
-
 /* Logs that something failed on `what`, and what errno means as a status. */
 enum spool_status spool_failed(const char *event, const char *what, int errnum);
 
