@@ -181,6 +181,7 @@ pop3d_open(void *arg, struct peers *peers, struct strbuf *err)
 	enum spool_status status;
 
 	d->peers = peers;
+	spool_end_on_lost_pages();
 	status = spool_open(&options, &d->spool, err);
 	if (status != SPOOL_OK)
 		return exit_code_for(status);

@@ -222,6 +222,7 @@ smtpd_open(void *arg, struct peers *peers, struct strbuf *err)
 	};
 
 	(void)peers;
+	spool_end_on_lost_pages();
 	enum spool_status st = spool_open(&options, &d->spool, err);
 
 	if (st == SPOOL_OK && set_warning(d->spool, d->first, err) != 0)

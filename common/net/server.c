@@ -463,23 +463,6 @@ check_only(struct server *s, struct strbuf *err)
 	return code;
 }
 
-/* A page of a mapped file is gone: SQLite shares memory through index.db-shm and secrets.db-shm, and
- * somebody cut one of them.  There is no going on, but a reason to be told; what was promised is on
- * disk, as at every instant. */
-static void
-on_lost_page(int signo)
-{
-	static const char line[] =
-	    "event=mapping_lost error=\"a file that is mapped was cut, or its disk fails\" "
-	    "advice=\"the -shm files in index/ and secrets/ are SQLite's and nobody else's: it "
-	    "makes them anew when the daemon is started again\"\n";
-
-	(void)signo;
-	if (write(STDERR_FILENO, line, sizeof(line) - 1) < 0)
-		_exit(EX_OSERR);
-	_exit(EX_IOERR);
-}
-
 static int
 start(struct server *s, struct strbuf *err)
 {
@@ -487,7 +470,6 @@ start(struct server *s, struct strbuf *err)
 
 	/* sendfile(2) and TLS cannot be told not to raise it. */
 	(void)signal(SIGPIPE, SIG_IGN);
-	(void)signal(SIGBUS, on_lost_page);
 	log_init();
 	code = configure(s, err);
 	if (code == EX_OK)

@@ -12,11 +12,13 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/magic.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
 #include <sys/vfs.h>
+#include <sysexits.h>
 #include <unistd.h>
 
 #include "ballast.h"
@@ -97,6 +99,27 @@ spool_failed(const char *event, const char *what, int errnum)
 	log_event(LOG_LEVEL_ERROR, event, log_text("path", what), log_errno(errnum),
 	    log_text("advice", advice));
 	return st;
+}
+
+/* Only what may be called in a handler. */
+static void
+on_lost_page(int signo)
+{
+	static const char line[] =
+	    "event=mapping_lost error=\"a file that is mapped was cut, or its disk fails\" "
+	    "advice=\"the -shm files in index/ and secrets/ are SQLite's and nobody else's: it "
+	    "makes them anew when the daemon is started again\"\n";
+
+	(void)signo;
+	if (write(STDERR_FILENO, line, sizeof(line) - 1) < 0)
+		_exit(EX_OSERR);
+	_exit(EX_IOERR);
+}
+
+void
+spool_end_on_lost_pages(void)
+{
+	(void)signal(SIGBUS, on_lost_page);
 }
 
 bool

@@ -84,6 +84,11 @@ struct spool_options {
 enum spool_status spool_open(const struct spool_options *, struct spool **spool_r,
     struct strbuf *err);
 
+/* SQLite maps the -shm files of the databases.  From now on a process under which one is cut ends
+ * with 74 and a sentence, not by SIGBUS: there is no going on, and what was promised is on disk, as
+ * at every instant.  For the daemons, before spool_open(); main. */
+void spool_end_on_lost_pages(void);
+
 /* Makes folders and databases where they are missing; harmless where they exist.  The
  * only function that creates a spool. */
 enum spool_status spool_create(const char *dir, struct strbuf *err);
