@@ -165,7 +165,6 @@ give_place(struct group *g, struct index_conn *c, struct delivery *d, uint64_t *
 
 /* --- writing -------------------------------------------------------------- */
 
-/* All records of the common segment, behind what it has, in one write and one sync. */
 /* Somebody removed the file, or put another one in its place: nobody would ever read what is in it. */
 static bool
 has_no_name(int fd)
@@ -178,6 +177,7 @@ has_no_name(int fd)
 	return true;
 }
 
+/* All records of the common segment, behind what it has, in one write and one sync. */
 static enum spool_status
 write_small(struct group *g, uint64_t start)
 {
