@@ -50,7 +50,6 @@ struct keeper {
 	enum spool_status outcome; /* how */
 
 	/* The thread's own. */
-	bool failed;        /* the last recovery */
 	unsigned failures;  /* rounds and recoveries, the last ones in a row */
 	uint64_t looked_ms; /* monotonic: when segments and epoch were last looked after */
 	struct index_watch watch;
@@ -116,7 +115,7 @@ open_index(struct spool *sp)
 
 	strbuf_init(&err, 4096);
 	if (atomic_load(&sp->databases_open)) {
-		st = index_reopen(sp, sp->keeper->failed);
+		st = index_reopen(sp, sp->keeper->failures > 0);
 	} else {
 		st = spool_open_databases(sp, &err);
 		if (st != SPOOL_OK)
@@ -178,7 +177,6 @@ become_ready(struct spool *sp)
 		st = health_look(sp);
 	if (st == SPOOL_OK)
 		look_after_recovery(sp);
-	sp->keeper->failed = st != SPOOL_OK;
 	/* One at a time takes the name. */
 	if (st == SPOOL_OK && sp->role == SPOOL_SMTPD)
 		wake_listen(sp->keeper->wake);
@@ -293,7 +291,6 @@ keeper_run(void *arg)
 	struct spool *sp = arg;
 	struct keeper *k = sp->keeper;
 	enum spool_status st;
-	bool failed;
 
 	do {
 		st = become_ready(sp);
@@ -309,9 +306,8 @@ keeper_run(void *arg)
 
 			st = warned == SPOOL_OK ? st : warned;
 		}
-		failed = st != SPOOL_OK && st != SPOOL_BUSY;
-		count_failure(k, failed);
-	} while (keeper_wait(k, next_round(sp, k, st), !failed) &&
+		count_failure(k, st != SPOOL_OK && st != SPOOL_BUSY);
+	} while (keeper_wait(k, next_round(sp, k, st), k->failures == 0) &&
 		 (!k->woken || keeper_wait(k, GATHER_MS, false)));
 	return NULL;
 }
