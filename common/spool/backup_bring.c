@@ -23,14 +23,14 @@
 #include "backup_internal.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "lock.h"
 #include "janitor.h"
+#include "lock.h"
 #include "maildrop_internal.h"
 #include "recover.h"
 #include "remove.h"
 #include "segment.h"
-#include "spool/import.h"
 #include "spool/delivery.h"
+#include "spool/import.h"
 #include "spool_internal.h"
 
 /* Messages, and octets of them, that are given to the committer at once. */
