@@ -95,7 +95,8 @@ log_restart_needed(const struct config *old, const struct config *new, struct st
 		log_event(LOG_LEVEL_WARNING, "restart_needed", log_text("keys", keys.buf),
 		    log_text("advice", "these keep their old values until smtpd is restarted"));
 	strbuf_release(&keys);
-	errno = ENOMEM;
+	if (rc != 0)
+		errno = ENOMEM;
 	return rc;
 }
 
