@@ -2,53 +2,30 @@
 #include "backup_test.h"
 
 #include <fcntl.h>
-#include <inttypes.h>
 
-#include "base/clock.h"
 #include "common/spool/lock.h"
 #include "spool/account.h"
 #include "spool/history.h"
-#include "spool/maildrop.h"
 
 #define DAY UINT64_C(86400)
 #define NOW UINT64_C(1800000000000)
 
-static char backup_dir[300];
 static struct backup_result result;
 
 static uint64_t ids[4];
 
 /* Mailbox 1 has messages 0 to 3, 1 shared with mailbox 2; all are in a backup. */
 static void
-setup(void)
+back_up_four(void)
 {
-	struct backup_result r;
-	struct strbuf err;
-
-	if (access("/dev/shm", W_OK) == 0)
-		setenv("TMPDIR", "/dev/shm", 1);
-	spool_test_make();
-	snprintf(backup_dir, sizeof(backup_dir), "%s-backup", spool_test_dir);
-	sp = spool_test_open(SPOOL_ADMIN);
-	test_mailboxes(sp, 2);
+	setup();
 	for (unsigned i = 0; i < 4; i++) {
 		clock_set(1000, NOW - (10 - i) * DAY * 1000);
 		ids[i] = deliver(i, i == 2 ? 300000 : 500 + i, 1, i == 1 ? 2 : 1);
 	}
 	clock_set(1000, NOW);
-	strbuf_init(&err, 1024);
-	ck_assert_int_eq(backup_run(sp, backup_dir, watched(), &r, &err), SPOOL_OK);
-	strbuf_release(&err);
+	back_up();
 	findings = 0;
-}
-
-static void
-teardown(void)
-{
-	test_invariants(sp);
-	clock_set(0, 0);
-	spool_close(&sp);
-	spool_test_remove();
 }
 
 /* The messages of `which`, or all. */
@@ -157,11 +134,9 @@ START_TEST(instead_of_what_is_set_apart)
 {
 	const struct check_options repair = { .repair = true, .each = note_finding };
 	struct check_result checked;
-	char path[400];
 	int fd;
 
-	snprintf(path, sizeof(path), "%s/segments/%" PRIu64, spool_test_dir, message_segment(ids[2]));
-	fd = open(path, O_RDWR);
+	fd = open(segment_path(spool_test_dir, ids[2]), O_RDWR);
 	ck_assert_int_eq(pwrite(fd, "~", 1, 200000), 1);
 	close(fd);
 	ck_assert_int_eq(check_spool(sp, &repair, &checked), SPOOL_OK);
@@ -239,13 +214,11 @@ END_TEST
 
 START_TEST(damaged_ones_are_left_out)
 {
-	char path[400];
 	int fd;
 
 	for (unsigned i = 0; i < 3; i++)
 		remove_message(1, ids[i]);
-	snprintf(path, sizeof(path), "%s/segments/%" PRIu64, backup_dir, message_segment(ids[2]));
-	fd = open(path, O_RDWR);
+	fd = open(segment_path(backup_dir, ids[2]), O_RDWR);
 	ck_assert_int_eq(pwrite(fd, "~", 1, 200000), 1);
 	close(fd);
 	bring("user1@example.test", NULL, 0, SPOOL_OK, "");
@@ -265,7 +238,7 @@ main(void)
 	int failed;
 
 	tcase_set_timeout(tc, 60);
-	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_checked_fixture(tc, back_up_four, teardown);
 	tcase_add_test(tc, it_is_what_it_was);
 	tcase_add_test(tc, its_age_begins_anew);
 	tcase_add_test(tc, what_is_there_is_refused);
