@@ -117,6 +117,15 @@ flip(uint64_t message, uint64_t at)
 	close(fd);
 }
 
+SPOOL_TEST_MAYBE static void
+destroy_header(uint64_t message)
+{
+	int fd = open(segment_path(message), O_WRONLY);
+
+	ck_assert_int_eq(pwrite(fd, "destroyed", 9, 10), 9);
+	close(fd);
+}
+
 SPOOL_TEST_MAYBE static size_t
 shown(uint64_t mailbox)
 {
@@ -128,6 +137,16 @@ shown(uint64_t mailbox)
 	n = maildrop_count(md);
 	maildrop_close(&md);
 	return n;
+}
+
+/* A command of the shell, in the spool. */
+SPOOL_TEST_MAYBE static void
+run(const char *what)
+{
+	char command[1000];
+
+	snprintf(command, sizeof(command), "cd '%s' && { %s; }", spool_test_dir, what);
+	ck_assert_int_eq(system(command), 0);
 }
 
 #endif

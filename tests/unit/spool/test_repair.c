@@ -17,15 +17,6 @@ copied(uint64_t message)
 	return stat(path_of(name), &file) == 0 && file.st_size % 4096 == 0 && file.st_size > 0;
 }
 
-static void
-run(const char *what)
-{
-	char command[1000];
-
-	snprintf(command, sizeof(command), "cd '%s' && { %s; }", spool_test_dir, what);
-	ck_assert_int_eq(system(command), 0);
-}
-
 static char *
 says(const char *state, const char *address, uint64_t message, const char *what)
 {
@@ -228,15 +219,6 @@ START_TEST(missing_segment)
 	ck_assert_uint_eq(shown(1), 3);
 }
 END_TEST
-
-static void
-destroy_header(uint64_t message)
-{
-	int fd = open(segment_path(message), O_WRONLY);
-
-	ck_assert_int_eq(pwrite(fd, "destroyed", 9, 10), 9);
-	close(fd);
-}
 
 /* The records say what a destroyed header was: nothing is set apart, in none of these. */
 START_TEST(segment_without_a_header)
