@@ -13,6 +13,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "mail/sasl.h"
 #include "pop3_reply.h"
 #include "pop3_session.h"
 
@@ -181,6 +182,12 @@ pop3d_open(void *arg, struct peers *peers, struct strbuf *err)
 	enum spool_status status;
 
 	d->peers = peers;
+	/* Without TLS the first login would be the first to use it. */
+	if (sasl_prepare() != 0) {
+		strbuf_addstr(err, "OpenSSL cannot be set up: there is not enough memory, or its "
+				   "configuration is wrong");
+		return EX_OSERR;
+	}
 	spool_end_on_lost_pages();
 	status = spool_open(&options, &d->spool, err);
 	if (status != SPOOL_OK)

@@ -238,6 +238,16 @@ START_TEST(apop_without_md5)
 }
 END_TEST
 
+START_TEST(prepare)
+{
+	ck_assert_int_eq(sasl_prepare(), 0);
+	ck_assert_int_eq(sasl_prepare(), 0);
+	ck_assert_int_eq(EVP_set_default_properties(NULL, "fips=yes"), 1);
+	ck_assert_int_eq(sasl_prepare(), -1);
+	ck_assert_int_eq(EVP_set_default_properties(NULL, ""), 1);
+}
+END_TEST
+
 START_TEST(compare)
 {
 	ck_assert_int_eq(sasl_compare("abc", "abc", 3), 0);
@@ -264,6 +274,7 @@ main(void)
 	tcase_add_test(all, there_and_back);
 	tcase_add_loop_test(all, plain, 0, ROWS(plains));
 	tcase_add_test(all, apop);
+	tcase_add_test(all, prepare);
 	tcase_add_test(all, compare);
 	tcase_add_test(all, apop_without_md5);
 	suite_add_tcase(suite, all);
