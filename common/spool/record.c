@@ -33,7 +33,7 @@
  *
  * The envelope: the reverse-path's length (2) and text; then for each recipient
  *
- *      0   8  mailbox
+ *      0   8  mailbox, below 2^48
  *      8   4  day of expiry, days since 1970; 2^32-1: never
  *     12   2  length of his address
  *     14   2  length of his address as it was written
@@ -41,7 +41,7 @@
  *     17      the three texts
  *
  * A record is believed where all three checksums, the segment's random octets and
- * number, and its own block are right.  So neither a record inside a mail nor
+ * number, its own block and its mailboxes' ids are right.  So neither a record inside a mail nor
  * one that an earlier file left in a recycled block is taken for one.
  */
 #include "record.h"
@@ -281,7 +281,7 @@ take_recipient(struct text_reader *in, struct record_recipient *to)
 	to->expires_day = (uint32_t)get(fixed + 8, 4);
 	to->address = take_text(in, get(fixed + 12, 2));
 	to->written = to->address == NULL ? NULL : take_text(in, get(fixed + 14, 2));
-	if (to->written == NULL)
+	if (to->written == NULL || to->mailbox > RECORD_MAILBOX_MAX)
 		return false;
 	if (fixed[16] == 0)
 		return true;

@@ -39,6 +39,10 @@ message_block(uint64_t message)
 	return message & ((UINT64_C(1) << MESSAGE_BLOCK_BITS) - 1);
 }
 
+/* The greatest mailbox id that is ever given.  A record that names a greater one is damaged: entered, it
+ * would use up the ids of all mailboxes to come. */
+#define RECORD_MAILBOX_MAX ((UINT64_C(1) << 48) - 1)
+
 /* Which segment: what its first block says, and each of its records repeats. */
 #define SEGMENT_RANDOM_LEN 16
 struct segment_id {
@@ -87,7 +91,7 @@ bool record_fixed_says(const uint8_t buf[RECORD_FIXED_LEN], uint64_t block,
 #define RECORD_FOREIGN_UID_MAX 70
 
 struct record_recipient {
-	uint64_t mailbox;
+	uint64_t mailbox;               /* at most RECORD_MAILBOX_MAX */
 	uint32_t expires_day;           /* days since 1970, or RECORD_NEVER */
 	const char *address;            /* the mailbox's own */
 	const char *written;            /* as Delivered-To shows it */

@@ -219,7 +219,7 @@ reindex_need_mailboxes(struct reindex *x, const struct record_envelope *e)
 		sqlite3_stmt *stmt;
 		bool row, recovered = true;
 
-		if (to->mailbox == 0 || to->mailbox > INT64_MAX)
+		if (to->mailbox == 0)
 			continue;
 		stmt = account_query(x->c, sql_known, "u", to->mailbox);
 		st = index_step(x->c, stmt, &row);

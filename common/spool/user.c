@@ -5,6 +5,7 @@
  * is on disk.  (A crash between leaves a secret for an id that the next new mailbox is
  * given, and then replaces.)  It is removed index first.
  */
+#include <errno.h>
 #include <string.h>
 
 #include "account_internal.h"
@@ -111,6 +112,9 @@ add(struct spool *spool, struct index_conn *c, const struct address *address,
 	if (st != SPOOL_OK)
 		return st;
 	id = (uint64_t)sqlite3_last_insert_rowid(index_db(c));
+	/* No record of its mail would be believed. */
+	if (id > RECORD_MAILBOX_MAX)
+		return spool_failed("mailbox_ids_spent", "index/index.db", EOVERFLOW);
 	return secrets_create(spool, id, hash, recoverable);
 }
 

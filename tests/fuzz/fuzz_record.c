@@ -324,7 +324,7 @@ try_written(const uint8_t *data, size_t size, const struct segment_id *id)
 	reverse_path = take_text(&in, UINT16_MAX);
 	r.header_len = (uint32_t)(record_header_base(reverse_path) + spare);
 	for (size_t i = 0; i < n; i++) {
-		list[i].mailbox = take_number(&in, 8);
+		list[i].mailbox = take_number(&in, 8) & RECORD_MAILBOX_MAX;
 		list[i].expires_day = (uint32_t)take_number(&in, 4);
 		list[i].address = texts[3 * i] = take_text(&in, UINT16_MAX);
 		list[i].written = texts[3 * i + 1] = take_text(&in, UINT16_MAX);

@@ -18,6 +18,7 @@
 #define REF_HEADER_MAX (UINT64_C(64) << 20)
 #define REF_WIRE_MAX (UINT64_C(1) << 40)
 #define REF_UID_MAX 70
+#define REF_MAILBOX_MAX 281474976710655
 
 static inline uint64_t
 ref_number(const uint8_t *buf, size_t at, size_t len)
@@ -105,6 +106,7 @@ ref_envelope(const uint8_t *env, const struct record *r)
 		fixed = at;
 		at += 17;
 		if (at > max || env[fixed + 16] > REF_UID_MAX ||
+		    ref_number(env, fixed, 8) > REF_MAILBOX_MAX ||
 		    !ref_text(env, max, &at, ref_number(env, fixed + 12, 2)) ||
 		    !ref_text(env, max, &at, ref_number(env, fixed + 14, 2)) ||
 		    !ref_text(env, max, &at, env[fixed + 16]))

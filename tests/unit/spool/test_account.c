@@ -369,6 +369,25 @@ START_TEST(no_mailbox_without_a_secret)
 }
 END_TEST
 
+/* Behind the last id no mailbox is made whose mail recovery would not believe. */
+START_TEST(ids_are_bounded)
+{
+	struct spool *spool = spool_test_open(SPOOL_ADMIN);
+	struct index_conn *c;
+
+	ck_assert_int_eq(add(spool, "joe@a.test"), SPOOL_OK);
+	ck_assert_int_eq(index_write_begin(spool, INDEX_MAIN, "test", &c), SPOOL_OK);
+	ck_assert_int_eq(sqlite3_exec(index_db(c),
+			     "UPDATE sqlite_sequence SET seq = 281474976710654"
+			     " WHERE name = 'mailbox'", NULL, NULL, NULL), SQLITE_OK);
+	ck_assert_int_eq(index_write_commit(spool, &c, true), SPOOL_OK);
+	ck_assert_int_eq(add(spool, "last@a.test"), SPOOL_OK);
+	ck_assert_int_eq(add(spool, "none@a.test"), SPOOL_IO);
+	assert_all(spool, "a.test 2\njoe@a.test\nlast@a.test\n");
+	spool_close(&spool);
+}
+END_TEST
+
 START_TEST(aliases)
 {
 	struct spool *spool = spool_test_open(SPOOL_ADMIN);
@@ -552,6 +571,7 @@ main(void)
 	tcase_add_test(tc, removed_users_take_their_aliases_along);
 	tcase_add_test(tc, removed_users_mail_goes_along);
 	tcase_add_test(tc, no_mailbox_without_a_secret);
+	tcase_add_test(tc, ids_are_bounded);
 	tcase_add_test(tc, aliases);
 	tcase_add_test(tc, a_list_ends_when_nobody_wants_more);
 	tcase_add_test(tc, removed_secret_is_nowhere);

@@ -275,6 +275,34 @@ START_TEST(place_is_bounded)
 }
 END_TEST
 
+/* The greatest id that an index gives, and those with which it could give none any more. */
+static const struct {
+	uint64_t mailbox;
+	enum spool_status st;
+} mailboxes[] = {
+	{ (UINT64_C(1) << 48) - 1, SPOOL_OK },
+	{ UINT64_C(1) << 48, SPOOL_DAMAGED },
+	{ INT64_MAX, SPOOL_DAMAGED },
+	{ UINT64_MAX, SPOOL_DAMAGED },
+};
+
+START_TEST(mailbox_is_bounded)
+{
+	struct record_recipient list[] = { recipients[0], recipients[0] };
+	struct record r = make_record("s@x", 2, 0), got;
+	uint8_t *buf = malloc(r.header_len);
+	struct record_envelope e;
+
+	list[1].mailbox = mailboxes[_i].mailbox;
+	record_header_encode(buf, &id, &r, "s@x", list, 2);
+	ck_assert(record_fixed_decode(buf, &id, r.block, &got));
+	ck_assert_int_eq(
+	    record_envelope_decode(buf + RECORD_FIXED_LEN, &got, &e), mailboxes[_i].st);
+	record_envelope_release(&e);
+	free(buf);
+}
+END_TEST
+
 START_TEST(segment_header)
 {
 	uint8_t buf[SEGMENT_HEADER_LEN];
@@ -326,6 +354,7 @@ main(void)
 	tcase_add_loop_test(tc, lengths_are_bounded, 0, sizeof(lies) / sizeof(*lies));
 	tcase_add_test(tc, envelope_is_bounded);
 	tcase_add_loop_test(tc, place_is_bounded, 0, sizeof(ends) / sizeof(*ends));
+	tcase_add_loop_test(tc, mailbox_is_bounded, 0, sizeof(mailboxes) / sizeof(*mailboxes));
 	tcase_add_test(tc, segment_header);
 	tcase_add_test(tc, prefix);
 	suite_add_tcase(s, tc);

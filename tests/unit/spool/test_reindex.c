@@ -239,28 +239,53 @@ START_TEST(newer_than_the_index)
 }
 END_TEST
 
+static void
+deliver_to(uint64_t mailbox, const char *address)
+{
+	struct account_target list[] = { { mailbox, (char *)(uintptr_t)address } };
+	struct account_targets targets = { .list = list, .n = 1 };
+	struct envelope *env = envelope_new("sender@example.org");
+	enum spool_status st;
+	struct test_wait w;
+	struct delivery *d;
+
+	ck_assert_int_eq(envelope_add(env, address, &targets), SPOOL_OK);
+	d = test_written(sp, 5, 900, env, &st);
+	ck_assert_int_eq(st, SPOOL_OK);
+	test_wait_init(&w);
+	delivery_commit(d, 900, test_done, &w);
+	test_wait_for(&w, 1);
+	ck_assert_int_eq(delivery_outcome(d), SPOOL_OK);
+	delivery_abandon(&d);
+}
+
+/* A record for the last mailbox that SQLite could number brings none of that id, and does not use up
+ * those of all to come. */
+START_TEST(id_beyond_all)
+{
+	struct address next = spool_test_address("next@example.test");
+	struct account_limits none = { 0 };
+
+	test_sql(sp, "INSERT INTO mailbox (id, domain, local, folded, created_s)"
+		     " VALUES (9223372036854775807, 1, 'user4', 'user4', 0)");
+	deliver_to(INT64_MAX, "user4@example.test");
+	spool_close(&sp);
+	run("rm index/index.db*");
+	reindex();
+	ck_assert_uint_eq(result.recovered, 2);
+	ck_assert_uint_gt(result.unread, 0);
+	ck_assert_int_eq(account_user_add(sp, &next, "secret", 6, false, &none, &none), SPOOL_OK);
+	ck_assert_uint_eq(user("next@example.test").mailbox, 3);
+	assert_all_there();
+}
+END_TEST
+
 /* Two mailboxes in turn had one address: each has its own mail. */
 START_TEST(one_address_after_another)
 {
 	test_sql(sp, "UPDATE mailbox SET local = 'x', folded = 'x' WHERE id = 1;"
 		     "UPDATE mailbox SET local = 'user1', folded = 'user1' WHERE id = 3");
-	{
-		struct account_target list[] = { { 3, (char[]){ "user1@example.test" } } };
-		struct account_targets targets = { .list = list, .n = 1 };
-		struct envelope *env = envelope_new("sender@example.org");
-		enum spool_status st;
-		struct test_wait w;
-		struct delivery *d;
-
-		ck_assert_int_eq(envelope_add(env, "user1@example.test", &targets), SPOOL_OK);
-		d = test_written(sp, 5, 900, env, &st);
-		ck_assert_int_eq(st, SPOOL_OK);
-		test_wait_init(&w);
-		delivery_commit(d, 900, test_done, &w);
-		test_wait_for(&w, 1);
-		ck_assert_int_eq(delivery_outcome(d), SPOOL_OK);
-		delivery_abandon(&d);
-	}
+	deliver_to(3, "user1@example.test");
 	spool_close(&sp);
 	run("rm index/index.db*");
 	reindex();
@@ -380,6 +405,7 @@ main(void)
 	tcase_add_test(tc, disabled_until_a_password);
 	tcase_add_test(tc, removed_mailbox);
 	tcase_add_test(tc, newer_than_the_index);
+	tcase_add_test(tc, id_beyond_all);
 	tcase_add_test(tc, one_address_after_another);
 	tcase_add_test(tc, refused_while_open);
 	tcase_add_test(tc, interrupted);
