@@ -137,13 +137,14 @@ disk_write_buf(const struct disk_ops *ops, int fd, const void *buf, size_t len, 
 }
 
 int
-disk_rewrite(const struct disk_ops *ops, int fd, uint64_t offset)
+disk_rewrite(const struct disk_ops *ops, int fd, uint64_t offset, uint64_t end)
 {
 	uint8_t buf[REWRITE_SIZE];
 	ssize_t n;
 
 	do {
-		n = pread(fd, buf, sizeof(buf), (off_t)offset);
+		n = pread(fd, buf, end - offset < sizeof(buf) ? end - offset : sizeof(buf),
+		    (off_t)offset);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0 || disk_write_buf(ops, fd, buf, (size_t)n, offset) != 0)

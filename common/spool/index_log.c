@@ -250,7 +250,8 @@ rewrite_log(struct index_store *s)
 {
 	const struct disk_ops *disk = s->spool->disk;
 
-	if (disk_rewrite(disk, s->log_fd, 0) != 0 || disk_sync_data(disk, s->log_fd) != 0)
+	if (disk_rewrite(disk, s->log_fd, 0, DISK_TO_END) != 0 ||
+	    disk_sync_data(disk, s->log_fd) != 0)
 		return spool_failed("log_rewrite_failed", LOG_FILE, errno);
 	return SPOOL_OK;
 }

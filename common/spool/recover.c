@@ -222,7 +222,7 @@ make_sure(struct spool *sp, const struct segment *segment)
 	if (st != SPOOL_OK || state > 0)
 		return st;
 	/* The header was on disk before there was anything behind it. */
-	if (disk_rewrite(sp->disk, segment->fd, mark * RECORD_BLOCK) != 0 ||
+	if (disk_rewrite(sp->disk, segment->fd, mark * RECORD_BLOCK, DISK_TO_END) != 0 ||
 	    disk_sync_data(sp->disk, segment->fd) != 0 || disk_sync(sp->disk, sp->segments_fd) != 0)
 		st = spool_failed(
 		    "segment_sync_failed", segment_name(name, segment->id.number), errno);

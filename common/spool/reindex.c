@@ -3,7 +3,8 @@
  *
  * Invariants:
  *  1. Roles recovery and open are held exclusively: no process has the spool open, none opens it.
- *  2. A record is believed as recovery believes it, once it is on disk, and a segment without its
+ *  2. A record is believed as recovery believes it, once it is on disk: those that the old index had no
+ *     rows for by then are written over themselves and synced before they are read for good.  And a segment without its
  *     header only where a record that no mail can hold says what that was (damaged.h).
  *  3. index/rebuild.db is there until the new index has the name; while it is, nobody opens the index.
  *  4. Nothing is deleted but the halves of an earlier attempt: the old index stays under another name,
@@ -75,25 +76,54 @@ is_empty(int fd, uint64_t block)
 	return n >= 0;
 }
 
+/* Those that begin at `block` or later. */
 static enum spool_status
-scan_records(struct scan *s)
+scan_records(struct scan *s, uint64_t block,
+    enum spool_status (*take)(struct scan *, const struct record *, const struct record_envelope *))
 {
 	enum spool_status st = SPOOL_OK;
 	struct record_envelope e;
 	struct record r;
 
-	for (uint64_t block = 1; st == SPOOL_OK && block < s->end;) {
+	s->unread = 0;
+	while (st == SPOOL_OK && block < s->end) {
 		st = recover_read(s->fd, &s->id, block, &r, &e);
 		if (st == SPOOL_NO_MESSAGE) {
 			s->unread += !is_empty(s->fd, block);
 			block++;
 			st = SPOOL_OK;
 		} else if (st == SPOOL_OK) {
-			st = enter(s, &r, &e);
+			st = take(s, &r, &e);
 			record_envelope_release(&e);
 			block += record_blocks(&r);
 		}
 	}
+	return st;
+}
+
+/* Only what is believed: a hole would be filled. */
+static enum spool_status
+rewrite(struct scan *s, const struct record *r, const struct record_envelope *e)
+{
+	uint64_t begin = r->block * RECORD_BLOCK;
+	char name[SEGMENT_NAME_MAX];
+
+	(void)e;
+	if (disk_rewrite(s->x->spool.disk, s->fd, begin, begin + r->header_len + r->wire_len) == 0)
+		return SPOOL_OK;
+	return spool_failed("segment_rewrite_failed", segment_name(name, s->id.number), errno);
+}
+
+/* What a process that was killed left in the page cache alone, and perhaps after a sync that failed:
+ * then another one finds nothing to do.  What the old index had rows for was synced before them. */
+static enum spool_status
+make_sure(struct scan *s)
+{
+	enum spool_status st = scan_records(s, reindex_old_mark(s->x, s->id.number), rewrite);
+	char name[SEGMENT_NAME_MAX];
+
+	if (st == SPOOL_OK && disk_sync_data(s->x->spool.disk, s->fd) != 0)
+		st = spool_failed("segment_sync_failed", segment_name(name, s->id.number), errno);
 	return st;
 }
 
@@ -163,15 +193,15 @@ scan_segment(struct reindex *x, const struct files_entry *file)
 	bool good;
 
 	s.end = (file->size + RECORD_BLOCK - 1) / RECORD_BLOCK;
-	s.fd = openat(x->spool.segments_fd, segment_name(name, file->number), O_RDONLY | O_CLOEXEC);
+	s.fd =
+	    disk_open(x->spool.disk, x->spool.segments_fd, segment_name(name, file->number), false);
 	if (s.fd < 0)
 		return spool_failed("segment_open_failed", name, errno);
 	st = read_header(x, s.fd, file->number, &s.id, &good);
-	/* What a process that was killed left in the page cache alone. */
-	if (st == SPOOL_OK && good && disk_sync_data(x->spool.disk, s.fd) != 0)
-		st = spool_failed("segment_sync_failed", name, errno);
 	if (st == SPOOL_OK && good)
-		st = scan_records(&s);
+		st = make_sure(&s);
+	if (st == SPOOL_OK && good)
+		st = scan_records(&s, 1, enter);
 	close(s.fd);
 	if (st != SPOOL_OK || !good)
 		return st;

@@ -6,6 +6,8 @@
  *     have any more is nobody's, and no address gets the mail of another id that had it before.
  *  2. A mailbox that was made here is disabled.
  */
+#include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -75,6 +77,8 @@ static const char sql_records[] =
     "SELECT message FROM old.entry WHERE message > ?1 AND message < ?2"
     " UNION ALL SELECT message FROM old.garbage WHERE message > ?1 AND message < ?2";
 
+static const char sql_mark[] = "SELECT mark FROM old.segment WHERE number = ?1";
+
 static const char sql_last[] = "SELECT seq FROM main.sqlite_sequence WHERE name = 'mailbox'";
 static const char sql_known[] = "SELECT recovered FROM main.mailbox WHERE id = ?1";
 static const char sql_nowhere[] = "INSERT OR IGNORE INTO main.domain (name, folded)"
@@ -115,6 +119,26 @@ try_all(struct reindex *x, const char *sql)
 	}
 	sqlite3_exec(db, "RELEASE try", NULL, NULL, NULL);
 	return rc == SQLITE_OK;
+}
+
+/* The old index's log is on disk before SQLite moves it into that index, as in index_log.c: the power
+ * may fail in the midst of it, and then the old index is still needed. */
+static enum spool_status
+renew_old_log(struct reindex *x)
+{
+	const struct disk_ops *disk = x->spool.disk;
+	int dir = openat(x->spool.dir_fd, "index", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd = dir < 0 ? -1 : disk_open(disk, dir, "index.db-wal", false);
+	enum spool_status st = SPOOL_OK;
+
+	if (fd >= 0 ? disk_rewrite(disk, fd, 0, DISK_TO_END) != 0 || disk_sync_data(disk, fd) != 0
+		    : errno != ENOENT)
+		st = spool_failed("log_rewrite_failed", "index/index.db-wal", errno);
+	if (fd >= 0)
+		close(fd);
+	if (dir >= 0)
+		close(dir);
+	return st;
 }
 
 static bool
@@ -176,8 +200,10 @@ enum spool_status
 reindex_take_accounts(struct reindex *x, struct strbuf *err)
 {
 	sqlite3 *db = index_db(x->c);
-	enum spool_status st;
+	enum spool_status st = renew_old_log(x);
 
+	if (st != SPOOL_OK)
+		return st;
 	x->old = attach(x, "index/index.db", "old");
 	attach(x, "secrets/secrets.db", "secrets");
 	if (sqlite3_exec(db,
@@ -252,6 +278,22 @@ reindex_ask_old(struct reindex *x, int fd, uint64_t number, struct segment_proof
 	while (sqlite3_step(stmt) == SQLITE_ROW)
 		segment_proof_ask(proof, fd, number, message_block(account_u64(stmt, 0)));
 	sqlite3_finalize(stmt);
+}
+
+uint64_t
+reindex_old_mark(struct reindex *x, uint64_t number)
+{
+	sqlite3_stmt *stmt;
+	uint64_t mark = 1;
+
+	/* As above. */
+	if (!x->old || sqlite3_prepare_v2(index_db(x->c), sql_mark, -1, &stmt, NULL) != SQLITE_OK)
+		return mark;
+	sqlite3_bind_int64(stmt, 1, (sqlite3_int64)number);
+	if (sqlite3_step(stmt) == SQLITE_ROW && account_u64(stmt, 0) > 1)
+		mark = account_u64(stmt, 0);
+	sqlite3_finalize(stmt);
+	return mark;
 }
 
 /* Under the name that is wanted, or one that tells what it was where somebody else has it by now. */
