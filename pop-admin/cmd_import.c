@@ -20,6 +20,7 @@
 #include "maildir.h"
 #include "mbox.h"
 #include "progress.h"
+#include "spool/import.h"
 #include "uidlist.h"
 
 #define ERROR_MAX 8192
@@ -231,11 +232,8 @@ import(struct admin *a, struct place *p, const struct address *address, const st
 	enum spool_status st = account_user_find(a->spool, address, &user);
 	int code;
 
-	/* Of an import that was killed some may be on disk that no index knows yet. */
 	if (st == SPOOL_OK)
-		st = spool_recover(a->spool);
-	if (st == SPOOL_OK)
-		st = maildrop_lock(a->spool, user.mailbox, "import", &options.md);
+		st = import_lock(a->spool, user.mailbox, "import", &options.md);
 	if (st == SPOOL_OK)
 		st = maildrop_load(options.md);
 	if (st == SPOOL_OK)

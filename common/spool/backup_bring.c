@@ -24,7 +24,6 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "janitor.h"
-#include "lock.h"
 #include "maildrop_internal.h"
 #include "recover.h"
 #include "remove.h"
@@ -436,7 +435,7 @@ backup_bring(struct spool *sp, const char *dir, const struct address *address,
 {
 	struct backup b;
 	struct bring g = { .sp = sp, .b = &b, .watch = watch, .r = r, .err = err };
-	struct lock_maildrop *lock = NULL;
+	struct maildrop *md = NULL;
 	enum spool_status st = backup_open(dir, &b, err);
 
 	*r = (struct backup_result){ .time_ms = b.manifest.time_ms };
@@ -444,11 +443,8 @@ backup_bring(struct spool *sp, const char *dir, const struct address *address,
 	pthread_cond_init(&g.changed, NULL);
 	if (st == SPOOL_OK)
 		st = find_mailboxes(&g, address);
-	/* An earlier run may have been killed behind the sync of what it brought. */
 	if (st == SPOOL_OK)
-		st = spool_recover(sp);
-	if (st == SPOOL_OK)
-		st = lock_maildrop(&sp->locks, g.now.id, "restore", &lock);
+		st = import_lock(sp, g.now.id, "restore", &md);
 	if (st == SPOOL_OK)
 		st = choose(&g, uids, n);
 	if (st == SPOOL_OK)
@@ -457,7 +453,7 @@ backup_bring(struct spool *sp, const char *dir, const struct address *address,
 		st = end_replaced(&g);
 	if (st != SPOOL_OK && err->len == 0)
 		strbuf_addf(err, "%s: %s", address->text, spool_status_text(st));
-	lock_maildrop_release(&sp->locks, &lock);
+	maildrop_close(&md);
 	pthread_cond_destroy(&g.changed);
 	pthread_mutex_destroy(&g.mutex);
 	free(g.wanted.list);

@@ -12,6 +12,7 @@
 
 #include "base/mem.h"
 #include "delivery_internal.h"
+#include "spool_internal.h"
 
 bool
 import_uid_valid(const char *uid)
@@ -22,6 +23,21 @@ import_uid_valid(const char *uid)
 		if (uid[i] < 0x21 || uid[i] > 0x7e)
 			return false;
 	return len > 0 && len <= RECORD_FOREIGN_UID_MAX;
+}
+
+enum spool_status
+import_lock(struct spool *sp, uint64_t mailbox, const char *who, struct maildrop **md_r)
+{
+	enum spool_status st = maildrop_lock(sp, mailbox, who, md_r);
+
+	/* With the lock: recovery passes over what a living writer has, and he may be killed behind
+	 * that; whoever holds the lock now is the only one that lives.  Nobody who recovers waits
+	 * for a maildrop. */
+	if (st == SPOOL_OK)
+		st = spool_recover(sp);
+	if (st != SPOOL_OK)
+		maildrop_close(md_r);
+	return st;
 }
 
 enum spool_status

@@ -5,7 +5,8 @@
  * that holds them, in whatever way it ends.  One description is granted the same
  * byte twice: what stands beside the bytes inside a process is said with each.
  *
- * Order, everywhere: role, maildrop, turnstile, writer, SQLite's own.
+ * Order, everywhere: role, maildrop, turnstile, writer, SQLite's own.  Recovery alone may be waited
+ * for with a maildrop held: it takes none.
  *
  * Thread: any.
  */

@@ -82,6 +82,11 @@ bool spool_fs_refused(unsigned long type);
 /* Opens index and, but for smtpd, secrets, where that is not done yet.  In err a sentence. */
 enum spool_status spool_open_databases(struct spool *, struct strbuf *err);
 
+/* Enters what dead writers have left in their segments; what living ones have is theirs.  Waits for
+ * whoever is recovering.  A maildrop may be held, none of the later locks (lock.h).  Thread: one of
+ * pop-admin's. */
+enum spool_status spool_recover(struct spool *);
+
 /* What is free is another amount than a moment ago: whoever wants to know asks anew. */
 void spool_space_changed(struct spool *);
 

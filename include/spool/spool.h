@@ -107,12 +107,6 @@ bool spool_tried(struct spool *);
 /* Blocks until recovery is over.  For tests. */
 enum spool_status spool_wait_ready(struct spool *);
 
-/* Enters what a writer has left in its segment that was killed while other processes had the spool
- * open, and so was recovered by nobody yet: for who is to know all that a mailbox holds before he
- * brings mail back or in.  Waits for whoever is recovering.  With no lock held; one thread of
- * pop-admin's. */
-enum spool_status spool_recover(struct spool *);
-
 /* SPOOL_OK, SPOOL_NOT_READY or SPOOL_NO_SPACE: may mail come in just now?  Asks the file
  * system once a second at most. */
 enum spool_status spool_may_deliver(struct spool *);

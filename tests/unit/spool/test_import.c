@@ -1,5 +1,9 @@
 /* import: received elsewhere and long ago, with the UID that it had there. */
+#include <fcntl.h>
+#include <pthread.h>
+
 #include "base/clock.h"
+#include "common/spool/lock.h"
 #include "delivery_test.h"
 #include "spool/history.h"
 #include "spool/import.h"
@@ -131,8 +135,8 @@ START_TEST(killed_beside_a_daemon)
 			 " UPDATE segment SET state = 0, mark = 1, live = 0");
 	sp = spool_test_open(SPOOL_ADMIN);
 	ck_assert_int_eq(test_number(sp, "SELECT count(*) FROM entry"), 0);
-	ck_assert_int_eq(spool_recover(sp), SPOOL_OK);
-	md = load();
+	ck_assert_int_eq(import_lock(sp, 1, "import", &md), SPOOL_OK);
+	ck_assert_int_eq(maildrop_load(md), SPOOL_OK);
 	ck_assert_uint_eq(maildrop_count(md), 2);
 	check_uid(md, 0, "a");
 	check_uid(md, 1, "b");
@@ -142,6 +146,62 @@ START_TEST(killed_beside_a_daemon)
 	ck_assert_int_eq(spool_recover(sp), SPOOL_OK);
 	ck_assert_int_eq(test_number(sp, "SELECT count(*) FROM segment WHERE state = 0"), 1);
 	test_invariants(sp);
+	spool_close(&daemon);
+}
+END_TEST
+
+static void *
+lock_it(void *arg)
+{
+	struct maildrop **md_r = arg;
+
+	ck_assert_int_eq(import_lock(sp, 1, "import", md_r), SPOOL_OK);
+	ck_assert_int_eq(maildrop_load(*md_r), SPOOL_OK);
+	return NULL;
+}
+
+static struct flock
+byte_of(uint64_t byte, short type)
+{
+	return (struct flock){ .l_type = type, .l_whence = SEEK_SET, .l_start = (off_t)byte, .l_len = 1 };
+}
+
+/* One that is killed when another has looked after dead writers, and before that one has the maildrop:
+ * so he looks when he has it. */
+START_TEST(killed_before_the_lock)
+{
+	struct flock recovery = byte_of(LOCK_RECOVERY, F_WRLCK), taken;
+	struct spool *daemon = spool_test_open(SPOOL_POP3D);
+	struct maildrop *md = NULL;
+	char path[400];
+	int roles, drops;
+	pthread_t thread;
+
+	ck_assert_int_eq(import_one(1, 500, LONG_AGO, "a"), SPOOL_OK);
+	spool_close(&sp);
+	sp = spool_test_open(SPOOL_ADMIN);
+	snprintf(path, sizeof(path), "%s/locks/roles", spool_test_dir);
+	roles = open(path, O_RDWR);
+	snprintf(path, sizeof(path), "%s/locks/1", spool_test_dir);
+	drops = open(path, O_RDWR);
+	/* The other comes as far as his recovery, and he has the maildrop. */
+	ck_assert_int_eq(fcntl(roles, F_OFD_SETLK, &recovery), 0);
+	ck_assert_int_eq(pthread_create(&thread, NULL, lock_it, &md), 0);
+	do {
+		taken = byte_of(1, F_WRLCK);
+		ck_assert_int_eq(fcntl(drops, F_OFD_GETLK, &taken), 0);
+	} while (taken.l_type == F_UNLCK && usleep(1000) == 0);
+	/* Nobody who would have had it since can have left anything; who had it before did. */
+	test_sql(daemon, "DELETE FROM entry; UPDATE mailbox SET used = 0, messages = 0;"
+			 " UPDATE segment SET state = 0, mark = 1, live = 0");
+	recovery.l_type = F_UNLCK;
+	ck_assert_int_eq(fcntl(roles, F_OFD_SETLK, &recovery), 0);
+	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+	ck_assert_uint_eq(maildrop_count(md), 1);
+	check_uid(md, 0, "a");
+	maildrop_close(&md);
+	close(drops);
+	close(roles);
 	spool_close(&daemon);
 }
 END_TEST
@@ -209,6 +269,7 @@ main(void)
 	tcase_add_test(tc, uid_and_time);
 	tcase_add_test(tc, recovered);
 	tcase_add_test(tc, killed_beside_a_daemon);
+	tcase_add_test(tc, killed_before_the_lock);
 	tcase_add_test(tc, age);
 	tcase_add_test(tc, last_delivery_is_the_latest);
 	tcase_add_test(tc, quota);
