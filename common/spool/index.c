@@ -305,7 +305,7 @@ index_file(struct spool *sp)
  * file under us, by name or in place.  A look that fails shows nothing of the kind: it is a failure
  * to read, which may pass. */
 static enum spool_status
-look_at_file(struct spool *sp, struct index_store *s)
+look_at_file(struct spool *sp, struct index_store *s, bool *looked_r)
 {
 	uint_least64_t before = atomic_load(&s->looked_s);
 	struct timespec now;
@@ -315,6 +315,7 @@ look_at_file(struct spool *sp, struct index_store *s)
 	if (before == (uint64_t)now.tv_sec ||
 	    !atomic_compare_exchange_strong(&s->looked_s, &before, (uint64_t)now.tv_sec))
 		return SPOOL_OK;
+	*looked_r = true;
 	in_place = index_in_place(s);
 	if (in_place == 1)
 		holds = epoch_file_holds(sp, s->file_fd);
@@ -340,8 +341,9 @@ look_at_file(struct spool *sp, struct index_store *s)
 	return SPOOL_OK;
 }
 
+/* *looked_r is set where it is time to look at the log too. */
 static enum spool_status
-usable(struct spool *sp, enum index_db which)
+usable(struct spool *sp, enum index_db which, bool *looked_r)
 {
 	enum spool_status st;
 
@@ -349,14 +351,15 @@ usable(struct spool *sp, enum index_db which)
 		return SPOOL_NOT_READY;
 	if (which != INDEX_MAIN || !spool_ready(sp))
 		return SPOOL_OK;
-	st = look_at_file(sp, sp->index);
+	st = look_at_file(sp, sp->index, looked_r);
 	return st != SPOOL_OK || health_index(sp) ? st : SPOOL_IO;
 }
 
 enum spool_status
 index_read_begin(struct spool *sp, enum index_db which, struct index_conn **c_r)
 {
-	enum spool_status st = usable(sp, which);
+	bool looked = false;
+	enum spool_status st = usable(sp, which, &looked);
 	struct index_store *s;
 	struct index_conn *c;
 
@@ -375,6 +378,8 @@ index_read_begin(struct spool *sp, enum index_db which, struct index_conn **c_r)
 		st = index_conn_open(s, false, &c);
 	if (st == SPOOL_OK)
 		st = index_run(c, index_stmt(c, "BEGIN"));
+	if (st == SPOOL_OK && looked)
+		st = index_log_compare(c);
 	if (st != SPOOL_OK) {
 		index_conn_close(c);
 		c = NULL;
@@ -476,7 +481,8 @@ index_writer_give(struct index_store *s)
 enum spool_status
 index_write_begin(struct spool *sp, enum index_db which, const char *what, struct index_conn **c_r)
 {
-	enum spool_status st = usable(sp, which);
+	bool looked = false; /* it is before each commit */
+	enum spool_status st = usable(sp, which, &looked);
 	struct index_store *s;
 
 	*c_r = NULL;
@@ -522,6 +528,11 @@ commit(struct index_conn *c)
 	enum spool_status st;
 
 	index_reset_all(c);
+	st = index_log_compare(c);
+	if (st != SPOOL_OK) {
+		index_rollback(c);
+		return st;
+	}
 	st = index_run(c, index_stmt(c, "COMMIT"));
 	if (st != SPOOL_OK) {
 		index_rollback(c);

@@ -20,10 +20,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/log.h"
+#include "health.h"
 #include "index_internal.h"
 #include "janitor.h"
 
@@ -67,6 +69,81 @@ index_log_in_place(struct index_store *s)
 	rc = fstat(s->log_fd, &file);
 	pthread_mutex_unlock(&s->log_mutex);
 	return rc != 0 || file.st_nlink > 0;
+}
+
+/* What SQLite's format says of both (walformat.html): the log's header, and that of its index in shared
+ * memory, which is there twice, and has the first one's salts where it has frames. */
+#define LOG_HEADER_LEN 32
+#define LOG_SALTS_AT 16
+#define SHARED_REGION 32768
+#define SHARED_HEADER_LEN 48
+#define SHARED_FRAMES_AT 16
+#define SHARED_SALTS_AT 32
+#define SALTS_LEN 8
+/* A log that is begun anew as often while we look has a living writer. */
+#define LOOKS 8
+
+struct shared {
+	uint8_t copies[2][SHARED_HEADER_LEN];
+};
+
+static struct shared
+read_shared(const volatile void *memory)
+{
+	struct shared shared;
+
+	atomic_thread_fence(memory_order_seq_cst);
+	memcpy(&shared, (const void *)(uintptr_t)memory, sizeof(shared));
+	atomic_thread_fence(memory_order_seq_cst);
+	return shared;
+}
+
+/* False while it is being written, or where it says that the log has nothing. */
+static bool
+has_frames(const struct shared *shared)
+{
+	uint32_t frames;
+
+	memcpy(&frames, shared->copies[0] + SHARED_FRAMES_AT, sizeof(frames));
+	return frames > 0 && memcmp(shared->copies[0], shared->copies[1], SHARED_HEADER_LEN) == 0;
+}
+
+enum spool_status
+index_log_compare(struct index_conn *c)
+{
+	struct spool *sp = c->store->spool;
+	uint8_t header[LOG_HEADER_LEN];
+	sqlite3_file *db = NULL, *log = NULL;
+	struct shared before, after;
+	volatile void *memory = NULL;
+	int rc = SQLITE_OK;
+
+	/* Where nobody else can be by now, or the secrets are, which each writer opens anew. */
+	if (c->store->which != INDEX_MAIN || sp == NULL)
+		return SPOOL_OK;
+	if (sqlite3_file_control(c->db, "main", SQLITE_FCNTL_FILE_POINTER, &db) != SQLITE_OK ||
+	    sqlite3_file_control(c->db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log) != SQLITE_OK ||
+	    log->pMethods == NULL ||
+	    db->pMethods->xShmMap(db, 0, SHARED_REGION, 0, &memory) != SQLITE_OK || memory == NULL)
+		return SPOOL_OK;
+	for (int i = 0; i < LOOKS; i++) {
+		before = read_shared(memory);
+		if (!has_frames(&before))
+			return SPOOL_OK;
+		rc = log->pMethods->xRead(log, header, sizeof(header), 0);
+		if (rc == SQLITE_OK && memcmp(header + LOG_SALTS_AT,
+					   before.copies[0] + SHARED_SALTS_AT, SALTS_LEN) == 0)
+			return SPOOL_OK;
+		after = read_shared(memory);
+		if (memcmp(&before, &after, sizeof(after)) != 0)
+			continue;
+		if (rc != SQLITE_OK && rc != SQLITE_IOERR_SHORT_READ)
+			return spool_failed("index_look_failed", LOG_FILE, EIO);
+		health_note_index(
+		    sp, "index/index.db-wal was exchanged or overwritten", HEALTH_INDEX_ADVICE);
+		return SPOOL_IO;
+	}
+	return SPOOL_OK;
 }
 
 static void
@@ -173,7 +250,12 @@ checkpoint(struct index_store *s, int mode, bool *whole_r)
 	struct index_conn *c = s->writer;
 	int frames = -1, moved = -1;
 	int rc;
+	enum spool_status st = index_log_compare(c);
 
+	/* Another log's pages would go into the database. */
+	*whole_r = false;
+	if (st != SPOOL_OK)
+		return st;
 	rc = sqlite3_wal_checkpoint_v2(c->db, NULL, mode, &frames, &moved);
 	*whole_r = rc == SQLITE_OK && frames == moved;
 	if (*whole_r)

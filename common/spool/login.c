@@ -104,6 +104,9 @@ find_secret(struct spool *spool, const struct account_policy *policy, const void
 	if (st != SPOOL_OK)
 		return st;
 	st = find_by_name(c, policy, name, name_len, &mailbox);
+	/* Who is there is asked for his mail, with the same look. */
+	if ((st != SPOOL_OK || !mailbox.enabled) && index_log_compare(c) != SPOOL_OK)
+		st = SPOOL_IO;
 	index_read_end(spool, &c);
 	if (st == SPOOL_OK && mailbox.enabled) {
 		login_r->mailbox = mailbox.id;

@@ -264,6 +264,8 @@ maildrop_load(struct maildrop *md)
 		st = read_mailbox(c, md, &messages);
 	if (st == SPOOL_OK)
 		st = read_rows(c, md, &rows);
+	if (st == SPOOL_OK)
+		st = index_log_compare(c);
 	index_read_end(md->spool, &c);
 	if (st == SPOOL_OK && md->spool->role != SPOOL_ADMIN)
 		st = check_rows(md, &rows, messages);

@@ -192,6 +192,9 @@ account_resolve(struct spool *spool, const struct address *rcpt,
 	if (st != SPOOL_OK)
 		return st;
 	st = reach(c, rcpt, policy, targets_r);
+	/* Nobody is refused for good by what somebody put in the log's place. */
+	if (st != SPOOL_OK && index_log_compare(c) != SPOOL_OK)
+		st = SPOOL_IO;
 	index_read_end(spool, &c);
 	if (st != SPOOL_OK)
 		account_targets_release(targets_r);

@@ -12,6 +12,7 @@ import os
 import poplib
 import shutil
 import smtplib
+import sqlite3
 import subprocess
 import sys
 import time
@@ -367,6 +368,60 @@ def index(build):
                             for log in (True, False) if stopped or log == (way is not way_delete)])
 
 
+# --- its log, under daemons that run ---------------------------------------------------------------
+
+def log_exchange(path, old):
+    """As cp does it: cut, then written from the beginning."""
+    shutil.copyfile(old, path)
+
+
+def log_begin(path, old):
+    """Only the beginning of last week's: what lies behind it is right."""
+    with open(old, "rb") as f:
+        overwrite(path, 0, f.read(4096))
+
+
+def log_overwrite(path, _old):
+    overwrite(path, 0, b"\xa5" * os.path.getsize(path))
+
+
+def log_empty(path, _old):
+    os.truncate(path, 0)
+
+
+def log_way(build, way):
+    with filled(build) as (site, _joe, _ann):
+        path = os.path.join(site.spool, "index", "index.db-wal")
+        old = shutil.copyfile(path, os.path.join(site.folder, "last-week"))
+        # A log that is begun anew.
+        db = sqlite3.connect(path.removesuffix("-wal"))
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        db.close()
+        deliver(site, [JOE], 6)
+        joe, ann = uids(site, JOE), uids(site, ANN)
+        good = shutil.copyfile(path, os.path.join(site.folder, "good"))
+        assert os.path.getsize(good) > 4096 and os.path.getsize(old) > 4096
+        way(path, old)
+        # At once, and by both: nothing of it is read, and nothing added to it or taken out of it.
+        same(uids(site, JOE), TEMP)
+        same(uids(site, ANN), TEMP)
+        assert not submitted(site, JOE, 7)
+        put_off(site)
+        for name in ("pop3d", "smtpd"):
+            site.daemons[name].wait_log("event=index_not_believed .*index.db-wal was ex")
+            site.stop(name)
+        shutil.copyfile(good, path)
+        site.start("smtpd")
+        site.start("pop3d")
+        same(uids(site, JOE), joe)
+        same(uids(site, ANN), ann)
+        same(site.admin("check").split(":")[0], "nothing wrong")
+
+
+def log(build):
+    each(log_way, build, [(way,) for way in (log_exchange, log_begin, log_overwrite, log_empty)])
+
+
 # --- everything ----------------------------------------------------------------------------------
 
 FILES = ("index/index.db", "index/index.db-wal", "index/index.db-shm", "secrets/secrets.db",
@@ -614,7 +669,7 @@ def main():
     parser.add_argument("only", nargs="*", help="names of tests")
     arguments = parser.parse_args()
     report = Report()
-    tests = (record, large_record, segment, index, everything, reindex_refused, extract)
+    tests = (record, large_record, segment, index, log, everything, reindex_refused, extract)
     if arguments.only:
         tests = [t for t in (*tests, everything_each_way) if t.__name__ in arguments.only]
     for test in tests:
