@@ -165,6 +165,8 @@ COVERAGE_EXIT  := $(COVERAGE)/obj/tests/coverage_exit.o
 COVERAGE_FLAGS := BUILD=$(COVERAGE) CC=gcc TEST_SLOW=3 TEST_LOAD=0.2 \
     CFLAGS="-O0 -g --coverage -fprofile-update=prefer-atomic -U_FORTIFY_SOURCE" \
     LDFLAGS="--coverage -Wl,--wrap=_exit $(COVERAGE_EXIT)"
+# Of no interest itself, and linked into programs that need not be linked anew when it is another.
+$(BUILD)/obj/tests/coverage_exit.o: override CFLAGS := $(filter-out --coverage,$(CFLAGS))
 .PHONY: coverage
 coverage:
 	$(Q)$(MAKE) -s $(COVERAGE_FLAGS) $(COVERAGE_EXIT)
