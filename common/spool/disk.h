@@ -54,9 +54,10 @@ int disk_mkdir(const struct disk_ops *, int dir, const char *name);
 int disk_write(const struct disk_ops *, int fd, struct iovec *iov, size_t n, uint64_t offset);
 int disk_write_buf(const struct disk_ops *, int fd, const void *buf, size_t len, uint64_t offset);
 
-/* Writes what the file has from `offset` up to `end` over itself, the same octets, so that the next sync
- * is about them: the pages of one that failed are clean for the kernel, lost or not, and a sync by
- * somebody who does not know finds nothing to do.  Nobody else may write there meanwhile. */
+/* Writes what the file has from `offset` up to `end` over itself, the same octets, so that the next
+ * sync is about them: the pages of one that failed are clean for the kernel, lost or not, and a
+ * sync by somebody who does not know finds nothing to do.  Nobody else may write there
+ * meanwhile. */
 #define DISK_TO_END UINT64_MAX
 int disk_rewrite(const struct disk_ops *, int fd, uint64_t offset, uint64_t end);
 

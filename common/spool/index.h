@@ -115,10 +115,10 @@ void index_close(struct index_store **);
  * be written until index_mend(). */
 enum spool_status index_sync(struct spool *);
 
-/* The log that this connection reads is the one that was committed to, as far as its first octets tell:
- * SQLite verifies a log when it is opened, and later takes from it what lies there.  Else it is noted
- * (health.h), and the status is SPOOL_IO.  One small read; at the end of what was read, since who
- * overwrites a file begins with these. */
+/* The log that this connection reads is the one that was committed to, as far as its first octets
+ * tell: SQLite verifies a log when it is opened, and later takes from it what lies there.  Else it
+ * is noted (health.h), and the status is SPOOL_IO.  One small read; at the end of what was read,
+ * since who overwrites a file begins with these. */
 enum spool_status index_log_compare(struct index_conn *);
 
 /* Frames in the log when this process last committed. */

@@ -39,8 +39,8 @@ message_block(uint64_t message)
 	return message & ((UINT64_C(1) << MESSAGE_BLOCK_BITS) - 1);
 }
 
-/* The greatest mailbox id that is ever given.  A record that names a greater one is damaged: entered, it
- * would use up the ids of all mailboxes to come. */
+/* The greatest mailbox id that is ever given.  A record that names a greater one is damaged:
+ * entered, it would use up the ids of all mailboxes to come. */
 #define RECORD_MAILBOX_MAX ((UINT64_C(1) << 48) - 1)
 
 /* Which segment: what its first block says, and each of its records repeats. */

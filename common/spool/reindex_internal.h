@@ -37,8 +37,8 @@ enum spool_status reindex_need_mailboxes(struct reindex *, const struct record_e
 /* Asks the records of a segment that the old index knows, where it can be asked, what its header
  * was. */
 void reindex_ask_old(struct reindex *, int fd, uint64_t number, struct segment_proof *);
-/* The block up to which the old index has this segment's records, which were on disk before: 1 where it
- * cannot be asked. */
+/* The block up to which the old index has this segment's records, which were on disk before: 1
+ * where it cannot be asked. */
 uint64_t reindex_old_mark(struct reindex *, uint64_t number);
 /* At the end: gives these mailboxes their addresses; takes what the old index said beside the
  * records; and sees that no mailbox's id is given again. */

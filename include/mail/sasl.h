@@ -37,9 +37,9 @@ int sasl_plain_parse(const uint8_t *message, size_t len, struct sasl_plain *out_
  * The stamp has its angle brackets.  0, or -1 when the library has no MD5. */
 int sasl_apop_digest(const char *stamp, const char *secret, char digest_r[33]);
 
-/* Sets OpenSSL up as far as digests need it.  Its own first use does not survive that memory is out;
- * after this no later one does worse than fail.  0, or -1 where memory is out or OpenSSL has no
- * SHA-256; it cannot be tried again in this process.  Before there are other threads. */
+/* Sets OpenSSL up as far as digests need it.  Its own first use does not survive that memory is
+ * out; after this no later one does worse than fail.  0, or -1 where memory is out or OpenSSL has
+ * no SHA-256; it cannot be tried again in this process.  Before there are other threads. */
 int sasl_prepare(void);
 
 /* Compares without telling by its time where two texts of `len` octets differ.  0 is

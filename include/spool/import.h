@@ -8,8 +8,8 @@
  * mail goes after 30 days would throw away at once what it has just taken over.  A disabled mailbox
  * takes it too.
  *
- * Who imports holds the maildrop, by import_lock(), from before he looks which UIDs are taken until his
- * last delivery is done: nobody else gives mail a UID from elsewhere meanwhile.
+ * Who imports holds the maildrop, by import_lock(), from before he looks which UIDs are taken until
+ * his last delivery is done: nobody else gives mail a UID from elsewhere meanwhile.
  *
  * Thread: the importer's, but for `done`.
  */
@@ -27,9 +27,9 @@
 /* As RFC 1939 7 has them: 1 to 70 characters of 0x21 to 0x7E. */
 bool import_uid_valid(const char *uid);
 
-/* The maildrop with its lock, as maildrop_lock() gives it, and with all in it that others have brought:
- * what a writer left in its segment that was killed while other processes had the spool open, and
- * so was recovered by nobody yet, is entered.  Waits for whoever is recovering.  For
+/* The maildrop with its lock, as maildrop_lock() gives it, and with all in it that others have
+ * brought: what a writer left in its segment that was killed while other processes had the spool
+ * open, and so was recovered by nobody yet, is entered.  Waits for whoever is recovering.  For
  * maildrop_close().  Thread: one of pop-admin's. */
 enum spool_status import_lock(struct spool *, uint64_t mailbox, const char *who,
     struct maildrop **md_r);
