@@ -14,7 +14,7 @@
 
 #include "common/spool/delivery_internal.h"
 #include "common/spool/remove.h"
-#include "fault_test.h"
+#include "fault_sqlite.h"
 
 #define MESSAGES 8
 #define NO_ANSWER (-1)

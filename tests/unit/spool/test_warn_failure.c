@@ -11,7 +11,7 @@
 
 #include "common/spool/warn.h"
 #include "common/spool/warn_internal.h"
-#include "fault_test.h"
+#include "fault_sqlite.h"
 #include "spool/warning.h"
 
 #define BASE_OCTETS 100000
