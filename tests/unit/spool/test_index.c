@@ -1,6 +1,7 @@
 /* index: a transaction that cannot be ended at once keeps nobody from writing for long. */
 #include "delivery_test.h"
 
+#include "base/clock.h"
 #include "common/spool/index_internal.h"
 #include "common/spool/janitor.h"
 #include "common/spool/spool_internal.h"
@@ -69,30 +70,68 @@ START_TEST(rolled_back_unprepared)
 }
 END_TEST
 
-/* ROLLBACK in name only. */
-START_TEST(rolled_back_later)
+/* What the writer has for ROLLBACK becomes `stmt`, and is returned. */
+static sqlite3_stmt *
+exchange_rollback(sqlite3_stmt *stmt)
 {
-	struct index_conn *w = sp->index->writer;
-	struct index_stmt_slot *slot = w->stmts;
-	sqlite3_stmt *rollback, *nothing;
+	struct index_stmt_slot *slot = sp->index->writer->stmts;
+	sqlite3_stmt *was;
 
 	while (strcmp(slot->sql, "ROLLBACK") != 0)
 		slot++;
-	rollback = slot->stmt;
-	ck_assert_int_eq(sqlite3_prepare_v2(w->db, "SELECT 1", -1, &nothing, NULL), SQLITE_OK);
-	slot->stmt = nothing;
+	was = slot->stmt;
+	slot->stmt = stmt;
+	return was;
+}
+
+/* ROLLBACK in name only, from now on; the real one is returned. */
+static sqlite3_stmt *
+break_rollback(void)
+{
+	sqlite3_stmt *nothing;
+
+	ck_assert_int_eq(sqlite3_prepare_v2(sp->index->writer->db, "SELECT 1", -1, &nothing, NULL),
+	    SQLITE_OK);
+	return exchange_rollback(nothing);
+}
+
+START_TEST(rolled_back_later)
+{
+	sqlite3_stmt *rollback = break_rollback();
+
 	ck_assert_int_eq(begin_and_abandon(), SPOOL_OK);
 	ck_assert(index_broken(sp));
 	ck_assert_int_eq(begin_and_abandon(), SPOOL_IO);
 	ck_assert_int_eq(write_elsewhere(), SQLITE_BUSY);
 	ck_assert_int_eq(spool_upkeep(sp), SPOOL_IO);
 	/* The fault is over. */
-	slot->stmt = rollback;
-	sqlite3_finalize(nothing);
+	sqlite3_finalize(exchange_rollback(rollback));
 	ck_assert_int_eq(spool_upkeep(sp), SPOOL_OK);
 	ck_assert(!index_broken(sp));
 	ck_assert_int_eq(write_elsewhere(), SQLITE_OK);
 	ck_assert_int_eq(begin_and_abandon(), SPOOL_OK);
+}
+END_TEST
+
+/* In a daemon without being asked, and before its keeper's next round, which is a minute away. */
+START_TEST(rolled_back_by_the_keeper)
+{
+	sqlite3_stmt *rollback;
+	uint64_t end;
+
+	spool_close(&sp);
+	sp = spool_test_open(SPOOL_SMTPD);
+	ck_assert_int_eq(index_writer_take(sp->index, "test"), SPOOL_OK);
+	rollback = break_rollback();
+	index_writer_give(sp->index);
+	ck_assert_int_eq(begin_and_abandon(), SPOOL_OK);
+	ck_assert_int_eq(index_writer_take(sp->index, "test"), SPOOL_OK);
+	sqlite3_finalize(exchange_rollback(rollback));
+	index_writer_give(sp->index);
+	for (end = clock_mono_ms() + 30000; clock_mono_ms() < end && index_broken(sp);)
+		usleep(1000);
+	ck_assert_int_eq(begin_and_abandon(), SPOOL_OK);
+	ck_assert_int_eq(write_elsewhere(), SQLITE_OK);
 }
 END_TEST
 
@@ -108,6 +147,7 @@ main(void)
 	tcase_set_timeout(tc, 60);
 	tcase_add_test(tc, rolled_back_unprepared);
 	tcase_add_test(tc, rolled_back_later);
+	tcase_add_test(tc, rolled_back_by_the_keeper);
 	suite_add_tcase(suite, tc);
 	srunner_run_all(runner, CK_NORMAL);
 	failed = srunner_ntests_failed(runner);
