@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <sys/stat.h>
 
 #include "common/spool/health.h"
@@ -114,6 +115,13 @@ assert_refused(uint64_t mailbox)
 	size_t count;
 
 	ck_assert_int_eq(load(mailbox, &count), SPOOL_IO);
+}
+
+/* As when another second has begun. */
+static void
+look_again(void)
+{
+	atomic_store(&sp->index->looked_s, 0);
 }
 
 /* --- segments ------------------------------------------------------------- */
@@ -350,7 +358,7 @@ START_TEST(exchanged_meanwhile)
 	ck_assert_int_eq(spool_upkeep(sp), SPOOL_OK);
 	assert_shown(1, 2);
 	in_index(_i == 0 ? "mv ../old index.db" : "cp ../old index.db");
-	usleep(1100000);
+	look_again();
 	assert_refused(1);
 	ck_assert_int_eq(spool_may_deliver(sp), SPOOL_NOT_READY);
 	ck_assert_int_eq(index_write_begin(sp, INDEX_MAIN, "test", &c), SPOOL_IO);
@@ -372,7 +380,7 @@ START_TEST(taken_away_meanwhile)
 	ck_assert_int_eq(test_deliver(sp, 3, 1000, 1, 1, NULL), SPOOL_OK);
 	assert_shown(1, 2);
 	in_index(taken_away[_i]);
-	usleep(1100000);
+	look_again();
 	assert_refused(1);
 	ck_assert_int_eq(spool_may_deliver(sp), SPOOL_NOT_READY);
 }
@@ -394,23 +402,33 @@ START_TEST(segment_removed_under_its_writer)
 }
 END_TEST
 
-/* A look that fails, at the file or at its epoch, is a failure of that moment. */
+/* A look that fails, at the file's epoch, at the file or at its name, is a failure of that moment. */
 START_TEST(look_that_fails)
 {
+	char too_long[NAME_MAX + 2], *path;
+	struct index_store *s;
 	struct index_conn *c;
 	int fd;
 
 	open_as(SPOOL_POP3D);
 	ck_assert_int_eq(spool_wait_ready(sp), SPOOL_OK);
 	assert_shown(1, 1);
-	fd = fcntl(sp->index->file_fd, F_DUPFD_CLOEXEC, 0);
+	s = sp->index;
+	fd = s->file_fd;
+	path = s->path;
 	/* One that cannot be read, and none. */
 	int bad = open(path_of("index/index.db"), O_WRONLY | O_CLOEXEC);
-	sp->index->file_fd = _i == 0 ? bad : -1;
-	usleep(1100000);
+	if (_i < 2)
+		s->file_fd = _i == 0 ? bad : -1;
+	memset(too_long, 'x', sizeof(too_long) - 1);
+	too_long[sizeof(too_long) - 1] = '\0';
+	if (_i == 2)
+		s->path = too_long;
+	look_again();
 	ck_assert_int_eq(index_read_begin(sp, INDEX_MAIN, &c), SPOOL_IO);
-	sp->index->file_fd = fd;
-	usleep(1100000);
+	s->file_fd = fd;
+	s->path = path;
+	look_again();
 	ck_assert_int_eq(index_read_begin(sp, INDEX_MAIN, &c), SPOOL_OK);
 	index_read_end(sp, &c);
 	assert_shown(1, 1);
@@ -467,7 +485,7 @@ main(void)
 	tcase_add_loop_test(tc, exchanged_meanwhile, 0, 2);
 	tcase_add_loop_test(tc, taken_away_meanwhile, 0, 4);
 	tcase_add_test(tc, segment_removed_under_its_writer);
-	tcase_add_loop_test(tc, look_that_fails, 0, 2);
+	tcase_add_loop_test(tc, look_that_fails, 0, 3);
 	tcase_add_test(tc, epoch_only_rises);
 	suite_add_tcase(suite, tc);
 	srunner_run_all(runner, CK_NORMAL);
