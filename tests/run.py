@@ -5,8 +5,9 @@
 
 Tests that bear company run side by side; those that load the machine run alone, at the end.  The last
 line is `N passed, N failed, N skipped` and counts each single test.  With REQUIRE=all in the
-environment a skipped test is a failed one.  Each test has a TMPDIR of its own, and what it
-leaves there is removed.
+environment a skipped test is a failed one.  Each test has a TMPDIR of its own, and TEST_MEMORY is one
+in memory, where there is room; what it leaves there is removed.  Under a sanitizer running programs
+have both in memory: it looks at the code, and the disk was met without it.
 """
 
 import argparse
@@ -79,9 +80,17 @@ def collect(arguments):
     return together, alone
 
 
-def environment(folder):
+def memory():
+    """A folder whose syncs cost nothing; the disk's where memory is short."""
+    folder = os.environ.get("TEST_MEMORY", "/dev/shm")
+    roomy = os.access(folder, os.W_OK) and shutil.disk_usage(folder).free > 1 << 30
+    return folder if roomy else tempfile.gettempdir()
+
+
+def environment(test, folder, in_memory):
     env = dict(os.environ)
-    env["TMPDIR"] = folder
+    env["TMPDIR"] = in_memory if SLOW > 1 and test.kind != "unit" else folder
+    env["TEST_MEMORY"] = in_memory
     env["PYTHONDONTWRITEBYTECODE"] = "1"
     env.setdefault("ASAN_OPTIONS", "detect_leaks=1")
     env.setdefault("UBSAN_OPTIONS", "print_stacktrace=1")
@@ -90,13 +99,15 @@ def environment(folder):
 
 
 def run(test, shared):
-    """Runs one program to its end, or to the end of its time."""
-    folder = tempfile.mkdtemp(prefix="t", dir=shared)
+    """Runs one program to its end, or to the end of its time; `shared`: on disk and in memory."""
+    folder, in_memory = (tempfile.mkdtemp(prefix="t", dir=where) for where in shared)
     # A mail program that does not run as root looks for its own folder in it.
     os.chmod(folder, 0o711)
+    os.chmod(in_memory, 0o711)
     with open(os.path.join(folder, "output"), "w+b") as out:
         process = subprocess.Popen(test.command, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-                                   env=environment(folder), start_new_session=True)
+                                   env=environment(test, folder, in_memory),
+                                   start_new_session=True)
         late = False
         try:
             code = process.wait(test.seconds * max(1.0, SLOW))
@@ -112,6 +123,7 @@ def run(test, shared):
         out.seek(0)
         text = out.read().decode("utf-8", "replace")
     shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(in_memory, ignore_errors=True)
     result = judge(test, code, text)
     if late:
         result.failed += 1
@@ -194,9 +206,10 @@ def main():
 
     together, alone = collect(arguments)
     tally = Tally()
-    shared = tempfile.mkdtemp(prefix="restante-check-")
-    os.chmod(shared, 0o711)
-    os.environ["TEST_CERTIFICATES"] = os.path.join(shared, "certificates")
+    shared = [tempfile.mkdtemp(prefix="restante-check-", dir=where) for where in (None, memory())]
+    for folder in shared:
+        os.chmod(folder, 0o711)
+    os.environ["TEST_CERTIFICATES"] = os.path.join(shared[0], "certificates")
     os.mkdir(os.environ["TEST_CERTIFICATES"])
     sys.path.insert(0, os.path.join(HERE, "lib"))
     from testsite import certificate
@@ -214,7 +227,8 @@ def main():
         for test in alone:
             one(test)
     finally:
-        shutil.rmtree(shared, ignore_errors=True)
+        for folder in shared:
+            shutil.rmtree(folder, ignore_errors=True)
     print("%.0f s" % (time.monotonic() - begun))
     print("%d passed, %d failed, %d skipped" % (tally.passed, tally.failed, tally.skipped))
     return 1 if tally.failed or tally.passed == 0 else 0

@@ -26,6 +26,7 @@
 #include "base/clock.h"
 #include "image.h"
 #include "load.h"
+#include "tests/lib/folder.h"
 #include "verify.h"
 
 /* The numbers of messages that are sent after a power cut; those of a second life first. */
@@ -382,10 +383,7 @@ run_workers(const struct image *begun)
 static void
 make_base(void)
 {
-	/* Thousands of spools and syncs: in memory they cost nothing. */
-	const char *tmp = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : getenv("TMPDIR");
-
-	snprintf(base, sizeof(base), "%s/crash-XXXXXX", tmp != NULL ? tmp : "/tmp");
+	snprintf(base, sizeof(base), "%s/crash-XXXXXX", test_memory());
 	if (mkdtemp(base) == NULL)
 		die("%s: %s", base, strerror(errno));
 	found = mmap(NULL, sizeof(*found), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);

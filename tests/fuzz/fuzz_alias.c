@@ -19,6 +19,7 @@
 #include "spool/account.h"
 #include "tests/fuzz/alias_model.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/lib/folder.h"
 
 enum deed {
 	DEED_ADD,    /* an alias and its targets */
@@ -84,8 +85,7 @@ LLVMFuzzerInitialize(int *argc, char ***argv)
 	struct strbuf err;
 
 	(void)argc, (void)argv;
-	snprintf(dir, sizeof(dir), "%s/fuzz-alias-XXXXXX",
-	    access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+	snprintf(dir, sizeof(dir), "%s/fuzz-alias-XXXXXX", test_memory());
 	REQUIRE(mkdtemp(dir) != NULL);
 	snprintf(path, sizeof(path), "%s/spool", dir);
 	log_set_level(LOG_LEVEL_ERROR);

@@ -16,6 +16,7 @@
 #include "common/spool/spool_internal.h"
 #include "spool/spool.h"
 #include "tests/fuzz/segment_image.h"
+#include "tests/lib/folder.h"
 
 enum {
 	INDEXED = 0x03, /* what the index knows of the segment */
@@ -234,8 +235,7 @@ LLVMFuzzerInitialize(int *argc, char ***argv)
 	struct strbuf err;
 
 	(void)argc, (void)argv;
-	snprintf(dir, sizeof(dir), "%s/fuzz-segment-XXXXXX",
-	    access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+	snprintf(dir, sizeof(dir), "%s/fuzz-segment-XXXXXX", test_memory());
 	REQUIRE(mkdtemp(dir) != NULL);
 	atexit(remove_spool);
 	strbuf_init(&err, 1000);

@@ -28,6 +28,7 @@
 #include "spool/account.h"
 #include "spool/delivery.h"
 #include "spool/spool.h"
+#include "tests/lib/folder.h"
 
 struct site {
 	char dir[256];
@@ -132,15 +133,11 @@ site_open_where(struct site *site, bool apop, bool on_disk)
 	struct strbuf err;
 	struct spool *admin;
 	struct address gone;
-	const char *disk;
 
 	memset(site, 0, sizeof(*site));
 	strbuf_init(&err, 1000);
-	disk = getenv("TMPDIR");
 	snprintf(site->dir, sizeof(site->dir), "%s/pop3d-test-XXXXXX",
-	    !on_disk && access("/dev/shm", W_OK) == 0 ? "/dev/shm"
-		: disk != NULL                        ? disk
-						      : "/tmp");
+	    on_disk ? test_disk() : test_memory());
 	if (mkdtemp(site->dir) == NULL)
 		site_die(site->dir, "cannot be made");
 	snprintf(site->spool_dir, sizeof(site->spool_dir), "%s/spool", site->dir);

@@ -33,9 +33,7 @@ configure_file(const char *keys)
 static void
 begin(void)
 {
-	const char *tmp = getenv("TMPDIR");
-
-	snprintf(site.dir, sizeof(site.dir), "%s/pop3d-test-XXXXXX", tmp != NULL ? tmp : "/tmp");
+	snprintf(site.dir, sizeof(site.dir), "%s/pop3d-test-XXXXXX", test_memory());
 	ck_assert_ptr_nonnull(mkdtemp(site.dir));
 	snprintf(site.spool_dir, sizeof(site.spool_dir), "%s/spool", site.dir);
 	strbuf_init(&err, 1000);

@@ -23,6 +23,7 @@
 #include "smtpd/smtp_session.h"
 #include "spool/account.h"
 #include "spool/spool.h"
+#include "tests/lib/folder.h"
 
 struct site {
 	char dir[64];
@@ -120,8 +121,7 @@ site_open(struct site *site, const char *smtpd_keys, uint64_t reserve)
 	struct address gone;
 
 	strbuf_init(&err, 1000);
-	snprintf(site->dir, sizeof(site->dir), "%s/smtpd-test-XXXXXX",
-	    access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+	snprintf(site->dir, sizeof(site->dir), "%s/smtpd-test-XXXXXX", test_memory());
 	if (mkdtemp(site->dir) == NULL)
 		site_die(site->dir, "cannot be made");
 	snprintf(spool, sizeof(spool), "%s/spool", site->dir);

@@ -56,7 +56,7 @@ static struct capture said;
 static void
 make_dir(void)
 {
-	snprintf(dir, sizeof(dir), "/tmp/smtpd-test-XXXXXX");
+	snprintf(dir, sizeof(dir), "%s/smtpd-test-XXXXXX", test_memory());
 	ck_assert_ptr_nonnull(mkdtemp(dir));
 	snprintf(spool_dir, sizeof(spool_dir), "%s/spool", dir);
 }

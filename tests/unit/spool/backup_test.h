@@ -22,8 +22,6 @@ static uint64_t progress_done, progress_all;
 SPOOL_TEST_MAYBE static void
 setup(void)
 {
-	if (access("/dev/shm", W_OK) == 0)
-		setenv("TMPDIR", "/dev/shm", 1);
 	spool_test_make();
 	snprintf(backup_dir, sizeof(backup_dir), "%s-backup", spool_test_dir);
 	snprintf(other_dir, sizeof(other_dir), "%s-other", spool_test_dir);

@@ -17,6 +17,7 @@
 #include "base/strbuf.h"
 #include "mail/address.h"
 #include "spool/spool.h"
+#include "tests/lib/folder.h"
 
 /* Each test uses of these what it needs. */
 #define SPOOL_TEST_MAYBE __attribute__((unused))
@@ -33,18 +34,23 @@ spool_test_unlink(const char *path, const struct stat *st, int kind, struct FTW 
 }
 
 SPOOL_TEST_MAYBE static void
-spool_test_make(void)
+spool_test_make_in(const char *dir)
 {
-	const char *tmp = getenv("TMPDIR");
 	char base[200];
 	struct strbuf err;
 
-	snprintf(base, sizeof(base), "%s/spool-test-XXXXXX", tmp != NULL ? tmp : "/tmp");
+	snprintf(base, sizeof(base), "%.180s/spool-test-XXXXXX", dir);
 	ck_assert_ptr_nonnull(mkdtemp(base));
 	snprintf(spool_test_dir, sizeof(spool_test_dir), "%s/spool", base);
 	strbuf_init(&err, 1024);
 	ck_assert_msg(spool_create(spool_test_dir, &err) == SPOOL_OK, "%s", err.buf);
 	strbuf_release(&err);
+}
+
+SPOOL_TEST_MAYBE static void
+spool_test_make(void)
+{
+	spool_test_make_in(test_memory());
 }
 
 SPOOL_TEST_MAYBE static void

@@ -113,10 +113,9 @@ nap(void)
 static void
 setup(void)
 {
-	const char *tmp = getenv("TMPDIR");
 	char options[64];
 
-	snprintf(outer, sizeof(outer), "%s/full-disk-XXXXXX", tmp != NULL ? tmp : "/tmp");
+	snprintf(outer, sizeof(outer), "%s/full-disk-XXXXXX", test_disk());
 	ck_assert_ptr_nonnull(mkdtemp(outer));
 	snprintf(options, sizeof(options), "size=%um", DISK_MIB);
 	possible = own_mounts() && mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
@@ -127,8 +126,7 @@ setup(void)
 		rmdir(outer);
 		return;
 	}
-	setenv("TMPDIR", outer, 1);
-	spool_test_make();
+	spool_test_make_in(outer);
 }
 
 static void

@@ -13,11 +13,23 @@
 static struct spool *sp;
 
 static void
-setup(void)
+setup_in(const char *dir)
 {
-	spool_test_make();
+	spool_test_make_in(dir);
 	sp = spool_test_open(SPOOL_ADMIN);
 	test_mailboxes(sp, 3);
+}
+
+static void
+setup(void)
+{
+	setup_in(test_memory());
+}
+
+static void
+setup_on_disk(void)
+{
+	setup_in(test_disk());
 }
 
 static void
@@ -162,7 +174,7 @@ make_crowd(void)
 	    " SELECT i, 1, 'user' || i, 'user' || i, 0 FROM n");
 }
 
-/* A header whose first page alone is in memory. */
+/* A header whose first page alone is in memory; a file system that is in memory lets go of none. */
 START_TEST(half_there)
 {
 	struct maildrop_message *m;
@@ -408,7 +420,7 @@ int
 main(void)
 {
 	Suite *suite = suite_create("message");
-	TCase *tc = tcase_create("message");
+	TCase *tc = tcase_create("message"), *disk = tcase_create("disk");
 	SRunner *runner = srunner_create(suite);
 	int failed;
 
@@ -416,7 +428,6 @@ main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, opened);
 	tcase_add_test(tc, opened_without_waiting);
-	tcase_add_test(tc, half_there);
 	tcase_add_test(tc, long_envelope);
 	tcase_add_test(tc, damaged_header);
 	tcase_add_test(tc, damaged_octets);
@@ -425,6 +436,9 @@ main(void)
 	tcase_add_loop_test(tc, top, 0, COUNT(tops));
 	tcase_add_test(tc, top_of_a_large_message);
 	suite_add_tcase(suite, tc);
+	tcase_add_checked_fixture(disk, setup_on_disk, teardown);
+	tcase_add_test(disk, half_there);
+	suite_add_tcase(suite, disk);
 	srunner_run_all(runner, CK_NORMAL);
 	failed = srunner_ntests_failed(runner);
 	srunner_free(runner);
