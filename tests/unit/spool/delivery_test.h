@@ -56,15 +56,14 @@ test_number(struct spool *sp, const char *sql)
 SPOOL_TEST_MAYBE static void
 test_mailboxes(struct spool *sp, unsigned n)
 {
-	char sql[256];
+	char sql[400];
 
-	test_sql(sp, "INSERT INTO domain (name, folded) VALUES ('example.test', 'example.test')");
-	for (unsigned i = 1; i <= n; i++) {
-		snprintf(sql, sizeof(sql),
-		    "INSERT INTO mailbox (id, domain, local, folded, created_s)"
-		    " VALUES (%u, 1, 'user%u', 'user%u', 0)", i, i, i);
-		test_sql(sp, sql);
-	}
+	snprintf(sql, sizeof(sql),
+	    "INSERT INTO domain (name, folded) VALUES ('example.test', 'example.test');"
+	    "WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < %u)"
+	    " INSERT INTO mailbox (id, domain, local, folded, created_s)"
+	    " SELECT i, 1, 'user' || i, 'user' || i, 0 FROM n", n);
+	test_sql(sp, sql);
 }
 
 /* --- messages ------------------------------------------------------------- */
