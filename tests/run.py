@@ -27,6 +27,10 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 SLOW = float(os.environ.get("TEST_SLOW", "1"))
 # Programs of a minute and more.
 LONG = ("test_failure", "crash/crash")
+# Under a sanitizer the end of each process is looked through for leaks, which takes longer than most of
+# these tests: their processes end but once.
+ONE_PROCESS = ("tests/unit/base/", "tests/unit/mail/", "tests/unit/conf/test_config",
+               "tests/unit/conf/test_ini")
 # They look at the clock.
 ALONE = ("stress/quota_senders.py", "stress/pop3_flow.py")
 CHECK = re.compile(r"^\d+%: Checks: (\d+), Failures: (\d+), Errors: (\d+)", re.M)
@@ -91,6 +95,8 @@ def environment(test, folder, in_memory):
     env = dict(os.environ)
     env["TMPDIR"] = in_memory if SLOW > 1 and test.kind != "unit" else folder
     env["TEST_MEMORY"] = in_memory
+    if SLOW > 1 and test.name.startswith(ONE_PROCESS):
+        env["CK_FORK"] = "no"
     env["PYTHONDONTWRITEBYTECODE"] = "1"
     env.setdefault("ASAN_OPTIONS", "detect_leaks=1")
     env.setdefault("UBSAN_OPTIONS", "print_stacktrace=1")
