@@ -10,6 +10,7 @@
 #                   a fault put in, crash-mutations: with each
 #   make damage     each file of a spool damaged in each way, under daemons that run and that do not
 #   make faults     the n-th call of each kind fails in running programs, for each n
+#   make failures   each call to the disk fails under the spool in each way, with each end after it
 #   make bench      Restante beside other servers and the machine's limits; QUICK=1: in two minutes
 #                   bench-growth: as mailboxes and spool grow; bench-upkeep: what expiry costs
 #   make kill       kill -9 of daemons and pop-admin under load, KILLS times

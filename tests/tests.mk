@@ -118,6 +118,11 @@ $(FAULT): tests/faults/fault.c
 	$(call say,LINK,$@)
 	$(Q)mkdir -p $(@D) && $(CC) $(STD) $(WARN) $(CFLAGS) -fPIC -shared -o $@ $<
 
+# Below them, in one process: each call to the disk fails in each way, with each end of process or power.
+.PHONY: failures
+failures: $(BUILD)/tests/unit/spool/test_failure
+	$(Q)FAULT_ALL_ENDS=1 UNIT_TIMEOUT=3600 sh tests/run-units.sh $(BUILD) $<
+
 .PHONY: faults
 faults: all $(FAULT)
 	$(Q)for program in smtpd pop3d pop_admin start; do \
