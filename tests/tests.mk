@@ -104,10 +104,10 @@ crash-mutations: $(CRASH)
 	    sh tests/crash/mutations.sh $(BUILD) $(CRASH_CUTS) $(MUTATE)
 
 # Each file and folder of a spool damaged in each way, the daemons stopped and running; `make check` has
-# each file once.
+# each file once, and each way to damage a segment and the index.
 .PHONY: damage
 damage: all
-	$(Q)TEST_SLOW=$(TEST_SLOW) python3 tests/e2e/damage.py --build $(BUILD) everything_each_way
+	$(Q)TEST_SLOW=$(TEST_SLOW) python3 tests/e2e/damage.py --build $(BUILD) --every
 
 # --- faults ----------------------------------------------------------------
 # A library that is preloaded makes the n-th call of a kind fail in the programs as they are.
