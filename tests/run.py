@@ -25,6 +25,8 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SLOW = float(os.environ.get("TEST_SLOW", "1"))
+# They wait more than they work, but for sanitizers, which have them work.
+JOBS = len(os.sched_getaffinity(0)) * (2 if SLOW == 1 else 1) + 1
 # Programs of a minute and more.
 LONG = ("test_failure", "crash/crash")
 # Under a sanitizer the end of each process is looked through for leaks, which takes longer than most of
@@ -204,7 +206,7 @@ def main():
     parser.add_argument("--replay", action="append", default=[])
     parser.add_argument("--only", action="append", default=[],
                         help="tests in whose name this occurs")
-    parser.add_argument("-j", "--jobs", type=int, default=len(os.sched_getaffinity(0)) + 1)
+    parser.add_argument("-j", "--jobs", type=int, default=JOBS)
     arguments = parser.parse_args()
     arguments.build = os.path.abspath(arguments.build)
     arguments.unit = [os.path.abspath(p) for p in arguments.unit]
