@@ -10,7 +10,10 @@ failed=0
 mkdir -p "$build/tests"
 # Areas may run side by side.
 log=$(mktemp "$build/tests/unit.XXXXXX") || exit 1
-trap 'rm -f "$log"' EXIT
+# What a test that failed leaves there would take memory for ever.
+TEST_MEMORY=$(mktemp -d "${TEST_MEMORY:-/dev/shm}/units.XXXXXX" 2>/dev/null || mktemp -d) || exit 1
+export TEST_MEMORY
+trap 'rm -rf "$log" "$TEST_MEMORY"' EXIT
 for program in "$@"; do
 	TMPDIR=${TMPDIR:-/tmp} timeout "${UNIT_TIMEOUT:-300}" "$program" >"$log" 2>&1
 	rc=$?
