@@ -140,14 +140,21 @@ static const struct {
 
 START_TEST(every_call)
 {
+	const char *load = getenv("TEST_LOAD");
+	/* Where a sanitizer slows all down the ends take turns. */
+	bool all_ends = load == NULL || atof(load) >= 1;
 	unsigned sent = 0, tried = 0;
 	bool fired = true;
 	long at = 0;
 
 	while (fired) {
 		at++;
-		for (int end = 0; end < FAULT_ENDS; end++, tried++)
+		for (int end = 0; end < FAULT_ENDS; end++) {
+			if (!all_ends && end != (at + _i) % FAULT_ENDS)
+				continue;
 			fired = run(modes[_i].mode, modes[_i].errnum, at, (enum fault_end)end, &sent);
+			tried++;
+		}
 	}
 	ck_assert_int_gt(at, 8);
 	/* It is lost where the end is between the state and the message, not everywhere. */
