@@ -26,13 +26,19 @@ add_one(struct index_conn *c, uint64_t message, const struct record *r, const ch
 {
 	uint64_t octets = r->octets + record_prefix_len(reverse_path, to->written);
 	enum spool_status st;
-	sqlite3_stmt *stmt;
+	sqlite3_stmt *mailbox, *stmt;
+	bool there;
 
+	mailbox = index_stmt(c, "SELECT expire_retrieved_s FROM mailbox WHERE id = ?1");
+	sqlite3_bind_int64(mailbox, 1, (sqlite3_int64)to->mailbox);
+	st = index_step(c, mailbox, &there);
+	if (st != SPOOL_OK || !there)
+		return st;
+	/* One row of values: for an INSERT out of a SELECT SQLite keeps a journal of its own. */
 	stmt = index_stmt(c,
 	    "INSERT INTO entry (mailbox, message, received_ms, octets, blocks, expires_day, uid,"
 	    " reverse_path, recipient, keep_retrieved_s)"
-	    " SELECT id, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, expire_retrieved_s FROM mailbox"
-	    " WHERE id = ?1");
+	    " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)");
 	sqlite3_bind_int64(stmt, 1, (sqlite3_int64)to->mailbox);
 	sqlite3_bind_int64(stmt, 2, (sqlite3_int64)message);
 	sqlite3_bind_int64(stmt, 3, (sqlite3_int64)r->received_ms);
@@ -44,8 +50,10 @@ add_one(struct index_conn *c, uint64_t message, const struct record *r, const ch
 		sqlite3_bind_text(stmt, 7, to->uid, -1, SQLITE_STATIC);
 	sqlite3_bind_text(stmt, 8, reverse_path, -1, SQLITE_STATIC);
 	sqlite3_bind_text(stmt, 9, to->written, -1, SQLITE_STATIC);
+	sqlite3_bind_value(stmt, 10, sqlite3_column_value(mailbox, 0));
+	sqlite3_reset(mailbox);
 	st = index_run(c, stmt);
-	if (st != SPOOL_OK || sqlite3_changes(index_db(c)) == 0)
+	if (st != SPOOL_OK)
 		return st;
 	++*held;
 	return count_in(c, r, to->mailbox, octets);
