@@ -337,7 +337,7 @@ room_settle(
 			continue;
 		s->at->settled += s->octets;
 		s->settled = true;
-		r->marked[s->mailbox % ROOM_SLOTS] = true;
+		room_mark(r, s->mailbox);
 	}
 	pthread_mutex_unlock(&r->mutex);
 }

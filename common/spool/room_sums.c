@@ -141,6 +141,16 @@ room_let_go(struct room *r, struct room_share *s)
 	}
 }
 
+void
+room_mark(struct room *r, uint64_t mailbox)
+{
+	uint16_t slot = (uint16_t)(mailbox % ROOM_SLOTS);
+
+	if (!r->marked[slot])
+		r->marks[r->nmarks++] = slot;
+	r->marked[slot] = true;
+}
+
 /* One message of a client at a time, unless we trust it: what stands for that. */
 bool
 room_become_holder(struct room *r, const struct room_claim *c, struct room_share *s)
@@ -280,8 +290,8 @@ room_commit_begin(struct spool *sp)
 	struct room *r = sp->room;
 
 	pthread_mutex_lock(&r->mutex);
-	for (size_t i = 0; i < ROOM_SLOTS; i++)
-		r->versions[i] += r->marked[i];
+	for (size_t i = 0; i < r->nmarks; i++)
+		r->versions[r->marks[i]]++;
 	pthread_mutex_unlock(&r->mutex);
 }
 
@@ -291,9 +301,11 @@ room_commit_end(struct spool *sp)
 	struct room *r = sp->room;
 
 	pthread_mutex_lock(&r->mutex);
-	for (size_t i = 0; i < ROOM_SLOTS; i++) {
-		r->versions[i] += r->versions[i] % 2;
-		r->marked[i] = false;
+	while (r->nmarks > 0) {
+		uint16_t slot = r->marks[--r->nmarks];
+
+		r->versions[slot]++;
+		r->marked[slot] = false;
 	}
 	pthread_mutex_unlock(&r->mutex);
 }

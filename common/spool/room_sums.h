@@ -39,14 +39,17 @@ struct room_share {
 };
 
 struct room {
-	pthread_mutex_t mutex;          /* guards all of this but `marked`, and the shares */
+	pthread_mutex_t mutex;          /* guards all of this but the marks, and the shares */
 	struct map mailboxes;           /* struct room_mailbox */
 	struct map holders;             /* struct room_share, by client and mailbox */
 	struct list_node active;        /* claims that may lapse, in order of their last octet */
 	uint64_t versions[ROOM_SLOTS];
 	uint64_t raises[ROOM_SLOTS];    /* how often a sum grew */
 
-	bool marked[ROOM_SLOTS];        /* the committer's: slots of what was settled */
+	/* The committer's: slots of what was settled, each once. */
+	bool marked[ROOM_SLOTS];
+	uint16_t marks[ROOM_SLOTS];
+	size_t nmarks;
 };
 
 struct room_claim {
@@ -72,6 +75,9 @@ struct room_mailbox *room_find(const struct room *, uint64_t mailbox);
 /* The share holds `octets` from now on; nothing where there is no memory for it. */
 void room_hold(struct room *, struct room_share *, uint64_t octets);
 void room_let_go(struct room *, struct room_share *);
+/* What is settled in the mailbox is being committed from room_commit_begin() to
+ * room_commit_end().  The committer's. */
+void room_mark(struct room *, uint64_t mailbox);
 /* Of an untrusted client one share in a mailbox may hold something: true when it may be this. */
 bool room_become_holder(struct room *, const struct room_claim *, struct room_share *);
 /* Takes what lapsed out of the sums. */
