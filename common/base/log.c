@@ -21,11 +21,11 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/num.h"
 
 #define LOG_VALUE_MAX 1024
 #define LOG_VALUE_MIN 5 /* the quotes and the three dots */
 #define LOG_LINE_MAX PIPE_BUF
-#define LOG_NUM_MAX 24
 
 static _Atomic enum log_level log_level = LOG_LEVEL_INFO;
 static bool to_journal;
@@ -106,20 +106,46 @@ escape(char *out, unsigned char c)
 	}
 }
 
-static bool
-needs_quotes(const char *text, size_t len)
-{
-	size_t i;
+/* How a value stands in its line. */
+struct shape {
+	size_t len;  /* octets of it that count */
+	size_t need; /* octets that they take, without quotes */
+	bool quotes;
+};
 
-	if (len == 0 || (len == 1 && text[0] == '-'))
-		return true;
-	for (i = 0; i < len; i++) {
+static struct shape
+shape_of(const char *text, size_t len)
+{
+	struct shape s = { .len = len < LOG_VALUE_MAX ? len : LOG_VALUE_MAX };
+	char one[4];
+
+	s.quotes = len == 0 || (len == 1 && text[0] == '-' && text != missing);
+	for (size_t i = 0; i < s.len; i++) {
 		unsigned char c = (unsigned char)text[i];
 
-		if (c <= ' ' || c >= 0x7f || c == '"' || c == '\\' || c == '=')
-			return true;
+		if (c > ' ' && c < 0x7f && c != '"' && c != '\\' && c != '=') {
+			s.need++;
+			continue;
+		}
+		s.need += escape(one, c);
+		s.quotes = true;
 	}
-	return false;
+	return s;
+}
+
+/* How many octets of a value that does not fit are kept, so that the dots fit behind them. */
+static size_t
+kept(const char *text, const struct shape *s, size_t room)
+{
+	size_t need = s->quotes ? 2 : 0, i;
+	char one[4];
+
+	for (i = 0; i < s->len; i++) {
+		need += escape(one, (unsigned char)text[i]);
+		if (need > room - 3)
+			break;
+	}
+	return i;
 }
 
 /* Writes a field's value to out, or only measures it when out is NULL.  Takes at
@@ -127,41 +153,39 @@ needs_quotes(const char *text, size_t len)
 static size_t
 put_value(char *out, const struct log_field *f, size_t room)
 {
-	char number[LOG_NUM_MAX], one[4];
+	char number[NUM_TEXT_MAX], one[4];
 	const char *text = f->text;
-	size_t len = f->len, keep, need, used = 0, i;
-	bool quotes;
+	size_t len = f->len, keep, used = 0;
 
 	if (text == NULL) {
-		len = (size_t)snprintf(number, sizeof(number), "%" PRIu64, f->num);
+		len = num_format_u64(number, f->num);
 		text = number;
 	}
-	quotes = text != missing && needs_quotes(text, len < LOG_VALUE_MAX ? len : LOG_VALUE_MAX);
 
-	/* How many octets of the value are kept: all, or what leaves room for the dots. */
-	need = quotes ? 2 : 0;
-	for (i = 0, keep = 0; i < len && i < LOG_VALUE_MAX; i++) {
-		need += escape(one, (unsigned char)text[i]);
-		if (need <= room - 3)
-			keep = i + 1;
-	}
-	if (i == len && need <= room)
-		keep = len;
+	struct shape s = shape_of(text, len);
+	bool whole = s.len == len && s.need + (s.quotes ? 2 : 0) <= room;
 
+	keep = whole ? len : kept(text, &s, room);
 	if (out == NULL) {
-		for (i = 0; i < keep; i++)
+		used = whole ? s.need : 3;
+		for (size_t i = 0; !whole && i < keep; i++)
 			used += escape(one, (unsigned char)text[i]);
-		return used + (quotes ? 2 : 0) + (keep < len ? 3 : 0);
+		return used + (s.quotes ? 2 : 0);
 	}
-	if (quotes)
+	if (s.quotes)
 		out[used++] = '"';
-	for (i = 0; i < keep; i++)
-		used += escape(out + used, (unsigned char)text[i]);
-	if (keep < len) {
+	if (whole && s.need == len) {
+		memcpy(out + used, text, len);
+		used += len;
+	} else {
+		for (size_t i = 0; i < keep; i++)
+			used += escape(out + used, (unsigned char)text[i]);
+	}
+	if (!whole) {
 		memcpy(out + used, "...", 3);
 		used += 3;
 	}
-	if (quotes)
+	if (s.quotes)
 		out[used++] = '"';
 	return used;
 }
@@ -245,7 +269,7 @@ void
 log_init(void)
 {
 	const char *stream = getenv("JOURNAL_STREAM");
-	char mine[2 * LOG_NUM_MAX];
+	char mine[2 * NUM_TEXT_MAX];
 	struct stat st;
 
 	to_journal = false;

@@ -114,6 +114,21 @@ exact_unit(const struct unit *units, size_t n, uint64_t value)
 	return &units[i];
 }
 
+size_t
+num_format_u64(char *text, uint64_t n)
+{
+	char digits[NUM_TEXT_MAX];
+	size_t at = sizeof(digits), len;
+
+	do
+		digits[--at] = (char)('0' + n % 10);
+	while ((n /= 10) > 0);
+	len = sizeof(digits) - at;
+	memcpy(text, digits + at, len);
+	text[len] = '\0';
+	return len;
+}
+
 const char *
 num_format_size(char text[NUM_TEXT_MAX], uint64_t octets)
 {

@@ -31,6 +31,10 @@ int num_parse_age(const char *text, uint64_t *seconds_r);
 /* Room for any text that the functions below write, NUL included. */
 #define NUM_TEXT_MAX 32
 
+/* Up to 20 decimal digits and a NUL; returns how many digits.  A printf() costs ten times as
+ * much. */
+size_t num_format_u64(char *text, uint64_t n);
+
 /* The shortest exact form that num_parse_size() reads back: 1536 is "1536",
  * 2048 is "2K"; NUM_UNLIMITED is "none". */
 const char *num_format_size(char text[NUM_TEXT_MAX], uint64_t octets);

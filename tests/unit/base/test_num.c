@@ -195,6 +195,27 @@ static const struct {
 	{ NUM_MAX, "9223372036854775807s" },
 };
 
+static const struct {
+	uint64_t value;
+	const char *want;
+} written_counts[] = {
+	{ 0, "0" },
+	{ 9, "9" },
+	{ 10, "10" },
+	{ 1000200, "1000200" },
+	{ UINT64_MAX, "18446744073709551615" },
+};
+
+START_TEST(counts_are_written)
+{
+	char text[NUM_TEXT_MAX];
+
+	ck_assert_uint_eq(num_format_u64(text, written_counts[_i].value),
+	    strlen(written_counts[_i].want));
+	ck_assert_str_eq(text, written_counts[_i].want);
+}
+END_TEST
+
 START_TEST(sizes_are_read_back)
 {
 	char text[NUM_TEXT_MAX];
@@ -332,6 +353,7 @@ main(void)
 	tcase_add_test(tc, reads_no_further_than_told);
 	tcase_add_loop_test(tc, reads_sizes, 0, COUNT(sizes));
 	tcase_add_loop_test(tc, reads_ages, 0, COUNT(ages));
+	tcase_add_loop_test(tc, counts_are_written, 0, COUNT(written_counts));
 	tcase_add_loop_test(tc, sizes_are_read_back, 0, COUNT(written_sizes));
 	tcase_add_loop_test(tc, ages_are_read_back, 0, COUNT(written_ages));
 	tcase_add_test(tc, unlimited_has_a_word);
