@@ -9,6 +9,8 @@
 #include <assert.h>
 #include <stdio.h>
 
+#include "base/num.h"
+
 enum flags {
 	NAMED = 1, /* the hostname goes before the words (RFC 5321 4.2.3) */
 	END = 2,   /* closes the connection */
@@ -108,16 +110,29 @@ row(enum smtp_reply id)
 	return &replies[id];
 }
 
+static void
+add_word(struct outq *out, const char *word)
+{
+	if (word == NULL)
+		return;
+	outq_add(out, " ", 1);
+	outq_addstr(out, word);
+}
+
 void
 smtp_reply_write(struct outq *out, enum smtp_reply id, const char *hostname, const char *text)
 {
 	const struct reply *r = row(id);
+	char code[NUM_TEXT_MAX];
 
 	if (r->code == 0)
 		return;
-	outq_addf(out, "%u %s%s%s%s%s\r\n", r->code, r->enhanced != NULL ? r->enhanced : "",
-	    r->enhanced != NULL ? " " : "", r->flags & NAMED ? hostname : "",
-	    r->flags & NAMED ? " " : "", text != NULL ? text : r->text);
+	outq_add(out, code, num_format_u64(code, r->code));
+	add_word(out, r->enhanced);
+	if (r->flags & NAMED)
+		add_word(out, hostname);
+	add_word(out, text != NULL ? text : r->text);
+	outq_addstr(out, "\r\n");
 }
 
 enum session_want

@@ -8,7 +8,6 @@
 
 #include <ctype.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "mail/address.h"
@@ -22,12 +21,12 @@ struct folding {
 	size_t column;
 };
 
-/* Adds a word behind a blank, or on a line of its own where it would not fit or `fresh` wants
- * one. */
+/* Adds a word of three parts behind a blank, or on a line of its own where it would not fit or
+ * `fresh` wants one. */
 static void
-add_word(struct folding *f, const char *word, bool fresh)
+add_parts(struct folding *f, const char *before, const char *word, const char *behind, bool fresh)
 {
-	size_t len = strlen(word);
+	size_t len = strlen(before) + strlen(word) + strlen(behind);
 
 	if (fresh || f->column + 1 + len > FOLD) {
 		strbuf_addstr(f->out, "\r\n\t");
@@ -36,8 +35,16 @@ add_word(struct folding *f, const char *word, bool fresh)
 		strbuf_addch(f->out, ' ');
 		f->column++;
 	}
-	strbuf_add(f->out, word, len);
+	strbuf_addstr(f->out, before);
+	strbuf_addstr(f->out, word);
+	strbuf_addstr(f->out, behind);
 	f->column += len;
+}
+
+static void
+add_word(struct folding *f, const char *word, bool fresh)
+{
+	add_parts(f, "", word, "", fresh);
 }
 
 /* RFC 5321 4.1.3, or what looks like it. */
@@ -65,13 +72,11 @@ void
 smtp_trace_received(const struct smtp_trace *t, struct strbuf *out)
 {
 	struct folding f = { .out = out, .column = strlen("Received:") };
-	char host[ENDPOINT_TEXT_MAX], literal[ENDPOINT_TEXT_MAX + 8];
-	char word[ADDRESS_MAX + 16], date[DATE_MAX];
+	char host[ENDPOINT_TEXT_MAX], literal[ENDPOINT_TEXT_MAX + 8], date[DATE_MAX];
 	bool local = t->peer->addr.sa.sa_family == AF_UNIX;
 
 	endpoint_format_host(host, t->peer);
-	snprintf(
-	    literal, sizeof(literal), "[%s%s]", strchr(host, ':') != NULL ? "IPv6:" : "", host);
+	stpcpy(stpcpy(stpcpy(literal, strchr(host, ':') != NULL ? "[IPv6:" : "["), host), "]");
 	strbuf_addstr(out, "Received:");
 	add_word(&f, "from", false);
 	if (name_like(t->client))
@@ -79,18 +84,13 @@ smtp_trace_received(const struct smtp_trace *t, struct strbuf *out)
 	else
 		add_word(&f, local ? "localhost" : literal, false);
 	/* RFC 5321 4.4: the address goes beside the name. */
-	snprintf(word, sizeof(word), "(%s)", local ? "unix socket" : literal);
-	add_word(&f, word, false);
+	add_parts(&f, "(", local ? "unix socket" : literal, ")", false);
 	add_word(&f, "by", true);
 	add_word(&f, t->hostname, false);
-	snprintf(word, sizeof(word), "with %s", t->with);
-	add_word(&f, word, false);
-	snprintf(word, sizeof(word), "id %s%s", t->id, t->recipient == NULL ? ";" : "");
-	add_word(&f, word, false);
-	if (t->recipient != NULL) {
-		snprintf(word, sizeof(word), "for <%s>;", t->recipient);
-		add_word(&f, word, true);
-	}
+	add_parts(&f, "with ", t->with, "", false);
+	add_parts(&f, "id ", t->id, t->recipient == NULL ? ";" : "", false);
+	if (t->recipient != NULL)
+		add_parts(&f, "for <", t->recipient, ">;", true);
 	add_word(&f, date_format(date, t->unix_seconds), t->recipient == NULL);
 	strbuf_addstr(out, "\r\n");
 }

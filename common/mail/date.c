@@ -24,18 +24,47 @@ static const char days[][4] = { "Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat" 
 static const char months[][4] = { "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep",
 	"Oct", "Nov", "Dec" };
 
+static char *
+put_word(char *p, const char word[4], char behind)
+{
+	memcpy(p, word, 3);
+	p[3] = behind;
+	return p + 4;
+}
+
+/* Two figures. */
+static char *
+put_pair(char *p, int n, char behind)
+{
+	p[0] = (char)('0' + n / 10);
+	p[1] = (char)('0' + n % 10);
+	p[2] = behind;
+	return p + 3;
+}
+
 const char *
 date_format(char text[DATE_MAX], uint64_t unix_seconds)
 {
 	time_t t = (time_t)(unix_seconds < SECONDS_MAX ? unix_seconds : SECONDS_MAX);
 	struct tm tm;
 	int minutes;
+	char *p;
 
 	localtime_r(&t, &tm);
 	minutes = (int)(tm.tm_gmtoff / 60);
-	snprintf(text, DATE_MAX, "%s, %d %s %04d %02d:%02d:%02d %c%02d%02d", days[tm.tm_wday],
-	    tm.tm_mday, months[tm.tm_mon], tm.tm_year + 1900, tm.tm_hour, tm.tm_min, tm.tm_sec,
-	    minutes < 0 ? '-' : '+', abs(minutes) / 60, abs(minutes) % 60);
+	p = put_word(text, days[tm.tm_wday], ',');
+	*p++ = ' ';
+	p += num_format_u64(p, (uint64_t)tm.tm_mday);
+	*p++ = ' ';
+	p = put_word(p, months[tm.tm_mon], ' ');
+	p = put_pair(p, (tm.tm_year + 1900) / 100, ' ') - 1;
+	p = put_pair(p, (tm.tm_year + 1900) % 100, ' ');
+	p = put_pair(p, tm.tm_hour, ':');
+	p = put_pair(p, tm.tm_min, ':');
+	p = put_pair(p, tm.tm_sec, ' ');
+	*p++ = minutes < 0 ? '-' : '+';
+	p = put_pair(p, abs(minutes) / 60, ' ') - 1;
+	put_pair(p, abs(minutes) % 60, '\0');
 	return text;
 }
 
