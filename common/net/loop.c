@@ -177,24 +177,19 @@ wake_up(struct loop *loop)
 	const uint64_t one = 1;
 	ssize_t n;
 
-	/* EAGAIN means that the counter is full, so that it wakes anyway; nothing else can
+	/* EAGAIN would mean that the counter is full, which takes 2^64 wakings; nothing else can
 	 * happen to an eventfd that is open. */
 	do
 		n = write(loop->wake.fd, &one, sizeof(one));
 	while (n == -1 && errno == EINTR);
 }
 
+/* What counts is in `stopping` and in the list, which are looked at each turn; and what is in the
+ * eventfd is not read: each write to it is an edge. */
 static void
 woken(struct watch *watch, uint32_t events)
 {
-	uint64_t count;
-	ssize_t n;
-
-	(void)events;
-	/* What counts is in `stopping` and in the list, which are looked at each turn. */
-	do
-		n = read(watch->fd, &count, sizeof(count));
-	while (n == -1 && errno == EINTR);
+	(void)watch, (void)events;
 }
 
 void
@@ -351,7 +346,7 @@ loop_new(void)
 	if (loop->wake.fd == -1)
 		goto err_epoll;
 	loop->wake.ready = woken;
-	if (loop_watch(loop, &loop->wake, EPOLLIN) == -1)
+	if (loop_watch(loop, &loop->wake, EPOLLIN | EPOLLET) == -1)
 		goto err_wake;
 	if (pthread_mutex_init(&loop->mutex, NULL) != 0)
 		goto err_wake;

@@ -59,10 +59,16 @@ committer_new(struct spool *sp, struct committer **c_r)
 static void
 hand_over(struct committer *c, struct list_node *list, pthread_cond_t *cond, struct delivery *d)
 {
+	bool first;
+
 	pthread_mutex_lock(&c->mutex);
+	first = list_empty(list);
 	list_append(list, &d->queued);
-	pthread_cond_signal(cond);
 	pthread_mutex_unlock(&c->mutex);
+	/* Behind the mutex, so that who wakes up finds it free.  Each list has one thread that takes
+	 * from it, and takes all before it sleeps. */
+	if (first)
+		pthread_cond_signal(cond);
 }
 
 void
