@@ -187,6 +187,14 @@ index_db(struct index_conn *c)
 	return c->db;
 }
 
+/* Of a connection's statements most stand at their beginning: index_step() resets what has ended. */
+static void
+reset(sqlite3_stmt *stmt)
+{
+	if (sqlite3_stmt_busy(stmt))
+		sqlite3_reset(stmt);
+}
+
 sqlite3_stmt *
 index_stmt(struct index_conn *c, const char *sql)
 {
@@ -195,7 +203,7 @@ index_stmt(struct index_conn *c, const char *sql)
 
 	for (size_t i = 0; i < c->nstmts; i++)
 		if (c->stmts[i].sql == sql) {
-			sqlite3_reset(c->stmts[i].stmt);
+			reset(c->stmts[i].stmt);
 			sqlite3_clear_bindings(c->stmts[i].stmt);
 			return c->stmts[i].stmt;
 		}
@@ -263,7 +271,7 @@ void
 index_reset_all(struct index_conn *c)
 {
 	for (size_t i = 0; i < c->nstmts; i++)
-		sqlite3_reset(c->stmts[i].stmt);
+		reset(c->stmts[i].stmt);
 }
 
 static struct index_store *
