@@ -26,6 +26,8 @@
 #define LOG_VALUE_MAX 1024
 #define LOG_VALUE_MIN 5 /* the quotes and the three dots */
 #define LOG_LINE_MAX PIPE_BUF
+/* Octets of a value that stand for one. */
+#define ESCAPED_MAX 4
 
 static _Atomic enum log_level log_level = LOG_LEVEL_INFO;
 static bool to_journal;
@@ -73,7 +75,7 @@ log_errno(int errnum)
 	return log_text("error", text);
 }
 
-/* Writes how `c` stands in a value to out, which has room for 4; returns its length. */
+/* Writes how `c` stands in a value to out, which has room for ESCAPED_MAX; returns its length. */
 static size_t
 escape(char *out, unsigned char c)
 {
@@ -117,7 +119,7 @@ static struct shape
 shape_of(const char *text, size_t len)
 {
 	struct shape s = { .len = len < LOG_VALUE_MAX ? len : LOG_VALUE_MAX };
-	char one[4];
+	char one[ESCAPED_MAX];
 
 	s.quotes = len == 0 || (len == 1 && text[0] == '-' && text != missing);
 	for (size_t i = 0; i < s.len; i++) {
@@ -138,7 +140,7 @@ static size_t
 kept(const char *text, const struct shape *s, size_t room)
 {
 	size_t need = s->quotes ? 2 : 0, i;
-	char one[4];
+	char one[ESCAPED_MAX];
 
 	for (i = 0; i < s->len; i++) {
 		need += escape(one, (unsigned char)text[i]);
@@ -153,7 +155,7 @@ kept(const char *text, const struct shape *s, size_t room)
 static size_t
 put_value(char *out, const struct log_field *f, size_t room)
 {
-	char number[NUM_TEXT_MAX], one[4];
+	char number[NUM_TEXT_MAX], one[ESCAPED_MAX];
 	const char *text = f->text;
 	size_t len = f->len, keep, used = 0;
 
@@ -205,8 +207,13 @@ frame_length(const char *event, const struct log_field *fields, size_t n)
 static size_t
 value_room(const char *event, const struct log_field *fields, size_t n)
 {
-	size_t frame = frame_length(event, fields, n), used = frame, i;
+	size_t frame = frame_length(event, fields, n), used = frame, most = frame, i;
 
+	for (i = 0; i < n; i++)
+		most += fields[i].text == NULL ? NUM_TEXT_MAX : fields[i].len * ESCAPED_MAX + 2;
+	/* Most lines fit whatever is in their values. */
+	if (most <= LOG_LINE_MAX)
+		return SIZE_MAX;
 	for (i = 0; i < n; i++)
 		used += put_value(NULL, &fields[i], SIZE_MAX);
 	if (used <= LOG_LINE_MAX)
