@@ -369,6 +369,20 @@ prepare(struct group *g)
 	return SPOOL_OK;
 }
 
+/* What the mailboxes have used by now: settling read it before the message was entered. */
+static enum spool_status
+look_at_shares(struct group *g, struct index_conn *c, const struct delivery *d)
+{
+	const struct room_sum *sums = d->place.sums;
+	enum spool_status st = SPOOL_OK;
+
+	for (size_t i = 0; st == SPOOL_OK && i < d->env->n; i++)
+		if (d->env->recipients[i].outcome == SPOOL_OK)
+			st = warn_look(g->spool, c, d->env->recipients[i].mailbox,
+			    sums[i].used + sums[i].octets, sums[i].quota);
+	return st;
+}
+
 static enum spool_status
 settle_and_enter(struct group *g, struct index_conn *c, uint64_t *end)
 {
@@ -384,7 +398,7 @@ settle_and_enter(struct group *g, struct index_conn *c, uint64_t *end)
 			if (st == SPOOL_OK)
 				st = enter_delivery(c, d);
 			if (st == SPOOL_OK)
-				st = warn_look(g->spool, c, d->place.list, d->place.n);
+				st = look_at_shares(g, c, d);
 		}
 	}
 	return st;

@@ -205,9 +205,6 @@ static const char sql_due[] =
 
 static const char sql_one[] = DUE_COLUMNS " WHERE m.id = ?1";
 
-static const char sql_crossed[] = "SELECT m.used, m.quota, m.warned FROM mailbox m"
-				  " WHERE m.id = ?1 AND m.used >= " SHARE("?2");
-
 static enum spool_status
 due_of_row(sqlite3_stmt *stmt, const struct warn_shares *s, struct warn_due *d)
 {
@@ -373,24 +370,25 @@ warn_round(struct spool *sp)
 /* --- the committer's ------------------------------------------------------ */
 
 enum spool_status
-warn_look(struct spool *sp, struct index_conn *c, const struct record_recipient *list, size_t n)
+warn_look(struct spool *sp, struct index_conn *c, uint64_t mailbox, uint64_t used, uint64_t quota)
 {
-	struct warn_shares s = shares_of(sp->warner);
-	enum spool_status st = SPOOL_OK;
+	struct warner *w = sp->warner;
+	int64_t warned = 0;
+	enum spool_status st;
 	sqlite3_stmt *stmt;
-	bool row;
 
-	for (size_t i = 0; s.n > 0 && st == SPOOL_OK && i < n && !sp->warner->noted; i++) {
-		stmt = index_stmt(c, sql_crossed);
-		sqlite3_bind_int64(stmt, 1, (sqlite3_int64)list[i].mailbox);
-		sqlite3_bind_int64(stmt, 2, s.percent[0]);
-		st = index_step(c, stmt, &row);
-		if (st == SPOOL_OK && row)
-			sp->warner->noted =
-			    crossed(&s, account_u64(stmt, 0), account_u64(stmt, 1)) >
-			    (unsigned)sqlite3_column_int(stmt, 2);
-		sqlite3_reset(stmt);
-	}
+	if (w->noted || quota == NUM_UNLIMITED)
+		return SPOOL_OK;
+
+	struct warn_shares s = shares_of(w);
+	unsigned percent = crossed(&s, used, quota);
+
+	if (percent == 0)
+		return SPOOL_OK;
+	stmt = index_stmt(c, "SELECT warned FROM mailbox WHERE id = ?1");
+	sqlite3_bind_int64(stmt, 1, (sqlite3_int64)mailbox);
+	st = index_number(c, stmt, &warned);
+	w->noted = st == SPOOL_OK && percent > (uint64_t)warned;
 	return st;
 }
 

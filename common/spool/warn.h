@@ -7,8 +7,9 @@
 #ifndef SPOOL_WARN_H
 #define SPOOL_WARN_H
 
+#include <stdint.h>
+
 #include "index.h"
-#include "record.h"
 #include "spool/spool.h"
 
 struct warner;
@@ -25,10 +26,10 @@ void warn_free(struct warner **);
  * while no mail may come in: it is made up for.  Thread: the keeper's. */
 enum spool_status warn_round(struct spool *);
 
-/* Committer: the recipients of a message that was entered in the transaction on `c`; notes when
- * one of them is due a warning. */
-enum spool_status warn_look(struct spool *, struct index_conn *c,
-    const struct record_recipient *list, size_t n);
+/* Committer: a message was entered in the transaction on `c`, and with it `used` of the mailbox's
+ * quota are taken; notes when its owner is due a warning. */
+enum spool_status warn_look(
+    struct spool *, struct index_conn *c, uint64_t mailbox, uint64_t used, uint64_t quota);
 /* Committer: that transaction was committed, or not; wakes the janitor where one was noted. */
 void warn_looked(struct spool *, bool committed);
 
