@@ -17,6 +17,9 @@
 /* A claim that grows does so by this for each mailbox, and at most by this. */
 #define ROOM_STEP (64u * 1024)
 #define ROOM_STEP_MAX (8u * 1024 * 1024)
+/* Where so many steps more would have room, the first is taken at once: most messages are smaller,
+ * and need not ask again. */
+#define ROOM_PLENTY 16u
 /* The last octet's time is noted so often. */
 #define ROOM_TOUCH_MS 1000u
 
@@ -107,6 +110,23 @@ outcome_of(const struct room_claim *c, const struct tally *t)
 	return t->never > 0 && (c->any || t->never == c->n) ? SPOOL_NEVER_FITS : SPOOL_OVER_QUOTA;
 }
 
+static uint64_t
+step_of(const struct room_claim *c)
+{
+	return c->n < ROOM_STEP_MAX / ROOM_STEP ? c->n * ROOM_STEP : ROOM_STEP_MAX;
+}
+
+static bool
+has_plenty(struct room *r, struct room_reading *readings, const struct room_claim *c)
+{
+	uint64_t plenty = c->target + ROOM_PLENTY * step_of(c);
+
+	for (size_t i = 0; i < c->n; i++)
+		if (room_judge(r, &readings[i], c->list[i].octets, plenty) != ROOM_FITS)
+			return false;
+	return true;
+}
+
 static bool
 decide_take(struct room *r, struct room_reading *readings, size_t n, bool last, void *arg)
 {
@@ -122,6 +142,8 @@ decide_take(struct room *r, struct room_reading *readings, size_t n, bool last, 
 		return false;
 	if (t->outcome != SPOOL_OK)
 		return true;
+	if (c->grows && has_plenty(r, readings, c))
+		c->target += step_of(c);
 	for (size_t i = 0; i < n; i++) {
 		struct room_share *s = &c->list[i];
 
@@ -229,11 +251,10 @@ room_claim(struct spool *sp, const struct envelope *env, const struct delivery_o
 static enum spool_status
 grow(struct spool *sp, struct room_claim *c, uint64_t octets)
 {
-	uint64_t step = c->n < ROOM_STEP_MAX / ROOM_STEP ? c->n * ROOM_STEP : ROOM_STEP_MAX;
 	struct taking t = { .claim = c, .exact = octets };
 
 	while (c->target < octets)
-		c->target += step;
+		c->target += step_of(c);
 	t.step = c->target;
 	return decide_for(sp, &t, decide_grow);
 }

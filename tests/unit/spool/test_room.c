@@ -274,6 +274,35 @@ START_TEST(grows_with_what_comes)
 }
 END_TEST
 
+/* Where there is room for sixteen steps more the first is taken at once; in all mailboxes or in none. */
+START_TEST(takes_a_step_where_there_is_plenty)
+{
+	const uint64_t step = 65536;
+	struct delivery *d;
+
+	set_quota(1, ROOM_TRACE_MAX + 16 * step);
+	d = begun(1, 1, trusted(0));
+	ck_assert_uint_eq(room_claimed(sp, 1), ROOM_TRACE_MAX + step);
+	write_octets(d, 1, ROOM_TRACE_MAX + step - ROOM_OWN_MAX);
+	ck_assert_uint_eq(room_claimed(sp, 1), ROOM_TRACE_MAX + step);
+	ck_assert_int_eq(delivery_write(d, "\n", 1), SPOOL_OK);
+	ck_assert_uint_eq(room_claimed(sp, 1), ROOM_TRACE_MAX + 2 * step);
+	delivery_abandon(&d);
+	set_quota(1, ROOM_TRACE_MAX + 16 * step - 1);
+	d = begun(1, 1, trusted(0));
+	ck_assert_uint_eq(room_claimed(sp, 1), ROOM_TRACE_MAX);
+	delivery_abandon(&d);
+	/* Mailbox 2 has no quota. */
+	d = begun(1, 2, trusted(0));
+	ck_assert_uint_eq(room_claimed(sp, 2), ROOM_TRACE_MAX);
+	delivery_abandon(&d);
+	/* What was declared is not added to. */
+	d = begun(2, 2, trusted(5000));
+	ck_assert_uint_eq(room_claimed(sp, 2), 5000);
+	delivery_abandon(&d);
+}
+END_TEST
+
 /* One mailbox at its end keeps no other from growing. */
 START_TEST(grows_in_each_mailbox)
 {
@@ -487,6 +516,7 @@ main(void)
 	tcase_add_test(tc, trusted_ones_hold_many);
 	tcase_add_test(tc, lapsed_makes_way);
 	tcase_add_test(tc, grows_with_what_comes);
+	tcase_add_test(tc, takes_a_step_where_there_is_plenty);
 	tcase_add_test(tc, grows_in_each_mailbox);
 	tcase_add_test(tc, commit_counts_once_or_twice);
 	tcase_add_test(tc, reading_that_a_commit_overtook);
