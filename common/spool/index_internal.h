@@ -1,5 +1,5 @@
 /*
- * index_internal - what index.c, index_log.c and index_schema.c share.
+ * index_internal - what index.c, index_conn.c, index_log.c and index_schema.c share.
  */
 #ifndef SPOOL_INDEX_INTERNAL_H
 #define SPOOL_INDEX_INTERNAL_H
