@@ -30,17 +30,17 @@ const char *remove_cause_text(unsigned cause);
 #define REMOVE_HISTORY 256
 
 /* Removes the entries (mailbox, messages[i]) that are in the mailbox.  One that is not there is
- * passed over. */
+ * passed over.  Here and below `messages` is put in order of the ids. */
 enum spool_status remove_entries(struct spool *, struct index_conn *, uint64_t mailbox,
-    const uint64_t *messages, size_t n, enum remove_cause);
+    uint64_t *messages, size_t n, enum remove_cause);
 
 /* Ends entries that were removed and kept; others are passed over. */
-enum spool_status remove_kept(struct index_conn *, uint64_t mailbox, const uint64_t *messages,
+enum spool_status remove_kept(struct index_conn *, uint64_t mailbox, uint64_t *messages,
     size_t n);
 
 /* Ends entries that are set apart, and remembers them as removed; others are passed over.  They
  * left the sums when they were set apart. */
-enum spool_status remove_apart(struct index_conn *, uint64_t mailbox, const uint64_t *messages,
+enum spool_status remove_apart(struct index_conn *, uint64_t mailbox, uint64_t *messages,
     size_t n, enum remove_cause);
 
 /* Ends all entries of a mailbox, in it and kept, and forgets its history. */
