@@ -6,7 +6,7 @@
 #include "base/crc32c.h"
 #include "common/base/crc32c_internal.h"
 
-static uint8_t block[4096 + 16];
+static uint8_t block[10000 + 16];
 
 typedef uint32_t crc_fn(uint32_t crc, const void *buf, size_t len);
 
@@ -75,6 +75,8 @@ by_bits(const uint8_t *p, size_t len)
 
 START_TEST(every_length_and_alignment)
 {
+	/* The last ones on both sides of what is taken as lanes, once, twice and three times. */
+	static const size_t long_ones[] = { 3071, 3072, 3073, 4096, 6143, 6144, 6145, 9999 };
 	crc_fn *crc = ways[_i];
 	size_t len, at;
 
@@ -85,7 +87,9 @@ START_TEST(every_length_and_alignment)
 		for (len = 0; len < 70; len++)
 			ck_assert_uint_eq(crc(0, block + at, len), by_bits(block + at, len));
 	}
-	ck_assert_uint_eq(crc(0, block + 3, 4096), by_bits(block + 3, 4096));
+	for (size_t k = 0; k < sizeof(long_ones) / sizeof(long_ones[0]); k++)
+		ck_assert_uint_eq(
+		    crc(0, block + 3, long_ones[k]), by_bits(block + 3, long_ones[k]));
 }
 END_TEST
 
@@ -101,6 +105,9 @@ START_TEST(goes_on_at_any_place)
 	whole = crc(0, block, 100);
 	for (at = 0; at <= 100; at++)
 		ck_assert_uint_eq(crc(crc(0, block, at), block + at, 100 - at), whole);
+	whole = by_bits(block, 9000);
+	for (at = 0; at <= 9000; at += 100)
+		ck_assert_uint_eq(crc(crc(0, block, at), block + at, 9000 - at), whole);
 }
 END_TEST
 
