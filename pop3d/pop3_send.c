@@ -17,7 +17,7 @@
 #include "base/mem.h"
 #include "pop3_send.h"
 
-#define WINDOW (256u * 1024)
+#define WINDOW OUTQ_RECENT_MAX
 
 /* RFC 1939 3: the line that ends a response of several lines. */
 #define TERMINATOR ".\r\n"
@@ -33,7 +33,8 @@ struct pop3_message {
 	size_t index;               /* in the maildrop */
 	bool top;
 	bool terminator; /* is not among the octets below */
-	bool warmed;     /* the window at `at` was just read ahead */
+	bool ready;      /* the window at `at` was just read */
+	uint64_t place;  /* and where it is among the recent octets */
 	uint64_t lines;  /* of the body, for TOP */
 	uint64_t at;     /* wire octets queued so far */
 	uint64_t end;    /* and to be queued */
@@ -84,7 +85,7 @@ work_read_ahead(struct pop3_session *s)
 	uint64_t end = window_end(msg);
 
 	if (!msg->top)
-		return maildrop_check_to(msg->m, end, true);
+		return maildrop_check_to(msg->m, end, true, NULL);
 	maildrop_read_ahead(msg->m, msg->at, end - msg->at);
 	return SPOOL_OK;
 }
@@ -126,22 +127,41 @@ warmed(struct pop3_session *s)
 {
 	if (s->status != SPOOL_OK)
 		return stop_sending(s, s->status);
-	s->message->warmed = true;
+	s->message->ready = true;
 	return send_windows(s);
+}
+
+/* Reads the next window into its checksum and, since it is sent at once then, its octets into the
+ * queue's recent ones. */
+static enum spool_status
+check_window(struct pop3_message *msg, struct outq_recent *recent)
+{
+	uint64_t end = window_end(msg), place = OUTQ_NOWHERE;
+	unsigned char *octets = NULL;
+	enum spool_status status;
+
+	if (recent != NULL)
+		octets = outq_recent_room(recent, (size_t)(end - msg->at), &place);
+	status = maildrop_check_to(msg->m, end, false, octets);
+	msg->place = status == SPOOL_OK ? place : OUTQ_NOWHERE;
+	return status;
 }
 
 /* SPOOL_OK: the next window may go.  SPOOL_WOULD_BLOCK: it is to be read first.  Else the message is
  * not to be sent to its end. */
 static enum spool_status
-look_at_window(const struct pop3_message *msg)
+look_at_window(struct pop3_message *msg, struct outq_recent *recent)
 {
-	uint64_t end = window_end(msg);
+	enum spool_status status = SPOOL_WOULD_BLOCK;
 
-	if (msg->warmed)
+	if (msg->ready)
 		return SPOOL_OK;
 	if (!msg->top)
-		return maildrop_check_to(msg->m, end, false);
-	return maildrop_resident(msg->m, msg->at, end - msg->at) ? SPOOL_OK : SPOOL_WOULD_BLOCK;
+		status = check_window(msg, recent);
+	else if (maildrop_resident(msg->m, msg->at, window_end(msg) - msg->at))
+		status = SPOOL_OK;
+	msg->ready = status == SPOOL_OK;
+	return status;
 }
 
 /* Remembers where a message ends.  When memory is out it is not noted, and stays the longer. */
@@ -190,15 +210,15 @@ send_windows(struct pop3_session *s)
 			s->go_on = send_windows;
 			return POP3_DRAIN;
 		}
-		status = look_at_window(msg);
+		status = look_at_window(msg, out->recent);
 		if (status == SPOOL_WOULD_BLOCK)
 			return pop3_session_work(s, s->pop3d->disk_jobs, work_read_ahead, warmed);
 		if (status != SPOOL_OK)
 			return stop_sending(s, status);
-		msg->warmed = false;
+		msg->ready = false;
 		msg->refs++;
-		outq_add_file(
-		    out, msg->m->fd, msg->m->wire_offset + msg->at, len, release_slice, msg);
+		outq_add_file(out, msg->m->fd, msg->m->wire_offset + msg->at, len, msg->place,
+		    release_slice, msg);
 		msg->at += len;
 	}
 	if (msg->terminator)
@@ -249,7 +269,7 @@ reply(struct pop3_session *s)
 static enum pop3_reply
 first_window_read(struct pop3_session *s)
 {
-	s->message->warmed = s->status == SPOOL_OK;
+	s->message->ready = s->status == SPOOL_OK;
 	return reply(s);
 }
 
@@ -269,7 +289,7 @@ begin(struct pop3_session *s)
 	/* Nor is anything read for a client that can be sent nothing. */
 	if (msg->top || s->link->out->failed)
 		return reply(s);
-	s->status = look_at_window(msg);
+	s->status = look_at_window(msg, s->link->out->recent);
 	if (s->status == SPOOL_WOULD_BLOCK)
 		return pop3_session_work(
 		    s, s->pop3d->disk_jobs, work_read_ahead, first_window_read);
@@ -297,6 +317,7 @@ pop3_send(struct pop3_session *s, size_t i, bool top, uint64_t lines)
 	if (msg == NULL)
 		return POP3_ERR_TEMP;
 	msg->refs = 1;
+	msg->place = OUTQ_NOWHERE;
 	msg->index = i;
 	msg->top = top;
 	msg->lines = lines;

@@ -23,6 +23,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "common/net/conn_private.h"
+#include "common/net/net_private.h"
 
 #define LINGER_MS 1000u
 
@@ -254,7 +255,7 @@ conn_new(struct loop *loop, int fd, const struct endpoint *peer, const struct en
 	}
 	c->peer = *peer;
 	c->local = *local;
-	outq_init(&c->out);
+	outq_init(&c->out, loop_recent(loop));
 	c->link = (struct session_link){ .loop = loop,
 		.out = &c->out,
 		.peer = &c->peer,

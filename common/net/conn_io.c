@@ -114,50 +114,25 @@ no_scratch(struct conn *c)
 	return CONN_IO_FAILED;
 }
 
+/* The whole scratch is free: no input is being looked at while something is sent. */
 static enum conn_io
 send_plain(struct conn *c, size_t budget)
 {
-	const ssize_t n = outq_send(&c->out, c->watch.fd, budget);
+	unsigned char *scratch = c->same_host ? loop_scratch(c->link.loop) : NULL;
+	ssize_t n;
 
+	if (c->same_host && scratch == NULL)
+		return no_scratch(c);
+	if (c->same_host)
+		n = outq_send_copied(&c->out, c->watch.fd, budget, scratch, LOOP_SCRATCH);
+	else
+		n = outq_send(&c->out, c->watch.fd, budget);
 	if (n == -1)
 		return CONN_IO_BROKEN;
 	/* Less than asked for means that the socket is full. */
 	if ((size_t)n < budget && c->out.pending > 0) {
 		c->writable = false;
 		return CONN_IO_BLOCKED;
-	}
-	return CONN_IO_OK;
-}
-
-/* The whole scratch is free: no input is being looked at while something is sent. */
-static enum conn_io
-send_copied(struct conn *c, size_t budget)
-{
-	unsigned char *scratch = loop_scratch(c->link.loop);
-	const void *buf;
-	ssize_t n, taken;
-
-	if (scratch == NULL)
-		return no_scratch(c);
-	while (budget > 0) {
-		n = outq_peek(
-		    &c->out, scratch, budget < LOOP_SCRATCH ? budget : LOOP_SCRATCH, &buf);
-		if (n <= 0)
-			return n == 0 ? CONN_IO_OK : CONN_IO_BROKEN;
-		do
-			taken = send(c->watch.fd, buf, (size_t)n,
-			    MSG_DONTWAIT | MSG_NOSIGNAL |
-				((uint64_t)n < c->out.pending ? MSG_MORE : 0));
-		while (taken == -1 && errno == EINTR);
-		if (taken == -1 && errno != EAGAIN && errno != EWOULDBLOCK)
-			return CONN_IO_BROKEN;
-		if (taken > 0)
-			outq_consume(&c->out, (size_t)taken);
-		if (taken < n) {
-			c->writable = false;
-			return CONN_IO_BLOCKED;
-		}
-		budget -= (size_t)n;
 	}
 	return CONN_IO_OK;
 }
@@ -207,7 +182,7 @@ conn_send(struct conn *c, size_t budget, size_t *len_r)
 	if (c->tls != NULL)
 		io = send_tls(c, budget);
 	else
-		io = c->same_host ? send_copied(c, budget) : send_plain(c, budget);
+		io = send_plain(c, budget);
 	if (io == CONN_IO_BROKEN && c->out.failed) {
 		log_failed(c, "send_failed", strerrordesc_np(errno));
 		io = CONN_IO_FAILED;

@@ -49,7 +49,8 @@ struct loop {
 	pthread_mutex_t mutex;
 	struct list_node posts; /* under the mutex */
 
-	unsigned char *scratch; /* owned; NULL until asked for */
+	unsigned char *scratch;     /* owned; NULL until asked for */
+	struct outq_recent *recent; /* likewise */
 };
 
 /* --- timers ---------------------------------------------------------------- */
@@ -332,6 +333,14 @@ loop_scratch(struct loop *loop)
 	return loop->scratch;
 }
 
+struct outq_recent *
+loop_recent(struct loop *loop)
+{
+	if (loop->recent == NULL)
+		loop->recent = mem_array(1, sizeof(*loop->recent));
+	return loop->recent;
+}
+
 struct loop *
 loop_new(void)
 {
@@ -375,6 +384,7 @@ loop_free(struct loop **loop)
 	close(l->epoll_fd);
 	free(l->heap);
 	free(l->scratch);
+	free(l->recent);
 	free(l);
 	*loop = NULL;
 }

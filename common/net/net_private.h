@@ -18,4 +18,8 @@
  * the loop has returned.  NULL: no memory. */
 unsigned char *loop_scratch(struct loop *);
 
+/* The one that the queues of this loop's connections share, made when first asked for; its pages
+ * cost nothing until something is read into them.  NULL: no memory. */
+struct outq_recent *loop_recent(struct loop *);
+
 #endif

@@ -38,6 +38,7 @@ struct slice {
 		struct {
 			void (*release)(void *arg);
 			void *arg;
+			uint64_t place; /* of `from` among the recent octets */
 		} file;
 		uint32_t cap; /* of `memory` */
 	} u;
@@ -81,8 +82,9 @@ slice_free(struct slice *s)
 }
 
 void
-outq_init(struct outq *q)
+outq_init(struct outq *q, struct outq_recent *recent)
 {
+	q->recent = recent;
 	list_init(&q->slices);
 	q->pending = 0;
 	q->failed = false;
@@ -193,8 +195,8 @@ outq_addf(struct outq *q, const char *fmt, ...)
 }
 
 void
-outq_add_file(
-    struct outq *q, int fd, uint64_t offset, uint64_t len, void (*release)(void *arg), void *arg)
+outq_add_file(struct outq *q, int fd, uint64_t offset, uint64_t len, uint64_t place,
+    void (*release)(void *arg), void *arg)
 {
 	struct slice *s = NULL;
 
@@ -215,8 +217,23 @@ outq_add_file(
 	s->fd = fd;
 	s->u.file.release = release;
 	s->u.file.arg = arg;
+	s->u.file.place = place;
 	list_append(&q->slices, &s->node);
 	q->pending += len;
+}
+
+unsigned char *
+outq_recent_room(struct outq_recent *r, size_t len, uint64_t *place_r)
+{
+	uint64_t left = OUTQ_RECENT_MAX - r->put % OUTQ_RECENT_MAX;
+
+	assert(len <= OUTQ_RECENT_MAX);
+	/* In one piece. */
+	if (left < len)
+		r->put += left;
+	*place_r = r->put;
+	r->put += len;
+	return r->octets + *place_r % OUTQ_RECENT_MAX;
 }
 
 /* --- taking ---------------------------------------------------------------- */
@@ -231,6 +248,8 @@ outq_consume(struct outq *q, size_t len)
 
 		if (slice_len(s) > len) {
 			s->from += len;
+			if (s->fd != -1 && s->u.file.place != OUTQ_NOWHERE)
+				s->u.file.place += len;
 			return;
 		}
 		len -= (size_t)slice_len(s);
@@ -262,17 +281,33 @@ read_file(struct outq *q, int fd, void *buf, size_t len, uint64_t offset)
 	return 0;
 }
 
+/* Where the slice's octets lie as memory; NULL: in its file alone. */
+static const unsigned char *
+slice_memory(const struct outq *q, const struct slice *s)
+{
+	const struct outq_recent *r = q->recent;
+
+	if (s->fd == -1)
+		return s->memory + s->from;
+	if (r == NULL || s->u.file.place == OUTQ_NOWHERE ||
+	    r->put - s->u.file.place > OUTQ_RECENT_MAX)
+		return NULL;
+	return r->octets + s->u.file.place % OUTQ_RECENT_MAX;
+}
+
 ssize_t
 outq_peek(struct outq *q, void *scratch, size_t cap, const void **buf_r)
 {
 	const struct slice *s = slice_first(q);
+	const unsigned char *from;
 	unsigned char *to = scratch;
 	size_t have = 0;
 
 	if (s == NULL)
 		return 0;
-	if (s->fd == -1 && (slice_len(s) >= cap || slice_after(q, s) == NULL)) {
-		*buf_r = s->memory + s->from;
+	from = slice_memory(q, s);
+	if (from != NULL && (slice_len(s) >= cap || slice_after(q, s) == NULL)) {
+		*buf_r = from;
 		return slice_len(s) < cap ? (ssize_t)slice_len(s) : (ssize_t)cap;
 	}
 	for (; s != NULL && have < cap; s = slice_after(q, s)) {
@@ -280,8 +315,9 @@ outq_peek(struct outq *q, void *scratch, size_t cap, const void **buf_r)
 
 		if (n > slice_len(s))
 			n = (size_t)slice_len(s);
-		if (s->fd == -1)
-			memcpy(to + have, s->memory + s->from, n);
+		from = slice_memory(q, s);
+		if (from != NULL)
+			memcpy(to + have, from, n);
 		else if (read_file(q, s->fd, to + have, n, s->from) == -1)
 			return -1;
 		have += n;
@@ -292,26 +328,72 @@ outq_peek(struct outq *q, void *scratch, size_t cap, const void **buf_r)
 
 /* --- sending --------------------------------------------------------------- */
 
-static ssize_t
-send_memory(struct outq *q, int socket, size_t budget)
-{
-	struct iovec iov[SEND_IOVECS];
-	struct msghdr msg = { .msg_iov = iov };
-	const struct slice *s;
-	size_t n;
+/* Room for octets that have to be read from a file before they are sent. */
+struct room {
+	unsigned char *at;
+	size_t len;
+};
 
-	for (s = slice_first(q); s != NULL && s->fd == -1; s = slice_after(q, s)) {
-		if (msg.msg_iovlen == SEND_IOVECS || budget == 0)
+/* What is to be sent at once, of memory and, as far as there is room, of files. */
+struct gathered {
+	struct iovec iov[SEND_IOVECS];
+	size_t n, len;
+};
+
+static void
+gather(struct gathered *g, const unsigned char *from, size_t len)
+{
+	g->iov[g->n++] = (struct iovec){ .iov_base = (void *)(uintptr_t)from, .iov_len = len };
+	g->len += len;
+}
+
+/* 0, or -1 with errno when a file cannot be read. */
+static int
+gather_slices(struct outq *q, size_t budget, struct room room, struct gathered *g)
+{
+	const struct slice *s = slice_first(q);
+
+	for (; s != NULL && g->n < SEND_IOVECS && g->len < budget; s = slice_after(q, s)) {
+		const unsigned char *from = slice_memory(q, s);
+		size_t n = budget - g->len;
+
+		if (n > slice_len(s))
+			n = (size_t)slice_len(s);
+		if (from != NULL && (s->fd == -1 || room.at != NULL)) {
+			gather(g, from, n);
+			continue;
+		}
+		if (n > room.len)
+			n = room.len;
+		if (n == 0)
 			break;
-		n = slice_len(s) < budget ? (size_t)slice_len(s) : budget;
-		iov[msg.msg_iovlen++] =
-		    (struct iovec){ .iov_base = (void *)(uintptr_t)(s->memory + s->from),
-			    .iov_len = n };
-		budget -= n;
+		if (read_file(q, s->fd, room.at, n, s->from) == -1)
+			return -1;
+		gather(g, room.at, n);
+		room.at += n;
+		room.len -= n;
+		if (n < slice_len(s))
+			break;
 	}
+	return 0;
+}
+
+/* *full_r: the socket did not take all that it was offered. */
+static ssize_t
+send_memory(struct outq *q, int socket, size_t budget, struct room room, bool *full_r)
+{
+	struct gathered g = { .n = 0 };
+	struct msghdr msg = { .msg_iov = g.iov };
+	ssize_t n;
+
+	if (gather_slices(q, budget, room, &g) == -1)
+		return -1;
+	msg.msg_iovlen = g.n;
 	/* What follows is on its way at once, so the segment may wait to be filled by it. */
-	return sendmsg(
-	    socket, &msg, MSG_DONTWAIT | MSG_NOSIGNAL | (s != NULL && budget > 0 ? MSG_MORE : 0));
+	n = sendmsg(
+	    socket, &msg, MSG_DONTWAIT | MSG_NOSIGNAL | (g.len < q->pending ? MSG_MORE : 0));
+	*full_r = n >= 0 && (size_t)n < g.len;
+	return n;
 }
 
 static ssize_t
@@ -353,35 +435,51 @@ set_cork(int socket, int on)
 	(void)setsockopt(socket, IPPROTO_TCP, TCP_CORK, &on, sizeof(on));
 }
 
-ssize_t
-outq_send(struct outq *q, int socket, size_t budget)
+/* Where there is no room for copies files are sent by themselves. */
+static ssize_t
+send_slices(struct outq *q, int socket, size_t budget, struct room room)
 {
-	const bool corked = file_is_followed(q);
 	const struct slice *s;
+	bool full = false;
 	size_t sent = 0;
-	ssize_t n = 0;
-	int error = 0;
+	ssize_t n;
 
-	if (corked)
-		set_cork(socket, 1);
-	while (sent < budget && (s = slice_first(q)) != NULL) {
-		if (s->fd == -1)
-			n = send_memory(q, socket, budget - sent);
+	while (!full && sent < budget && (s = slice_first(q)) != NULL) {
+		if (s->fd == -1 || room.at != NULL)
+			n = send_memory(q, socket, budget - sent, room, &full);
 		else
 			n = send_file(q, socket, budget - sent);
 		if (n == -1 && errno == EINTR)
 			continue;
-		if (n == -1) {
-			error = errno;
+		if (n == -1 && (errno == EAGAIN || errno == EWOULDBLOCK))
 			break;
-		}
+		if (n == -1)
+			return -1;
 		outq_consume(q, (size_t)n);
 		sent += (size_t)n;
 	}
+	return (ssize_t)sent;
+}
+
+ssize_t
+outq_send(struct outq *q, int socket, size_t budget)
+{
+	const bool corked = file_is_followed(q);
+	ssize_t sent;
+	int error;
+
+	if (corked)
+		set_cork(socket, 1);
+	sent = send_slices(q, socket, budget, (struct room){ .at = NULL });
+	error = errno;
 	if (corked)
 		set_cork(socket, 0);
-	if (error == 0 || error == EAGAIN || error == EWOULDBLOCK)
-		return (ssize_t)sent;
 	errno = error;
-	return -1;
+	return sent;
+}
+
+ssize_t
+outq_send_copied(struct outq *q, int socket, size_t budget, void *scratch, size_t cap)
+{
+	return send_slices(q, socket, budget, (struct room){ .at = scratch, .len = cap });
 }

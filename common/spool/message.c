@@ -248,15 +248,17 @@ maildrop_verify(const struct maildrop_message *message)
 }
 
 enum spool_status
-maildrop_check_to(struct maildrop_message *message, uint64_t end, bool may_block)
+maildrop_check_to(
+    struct maildrop_message *message, uint64_t end, bool may_block, unsigned char *octets)
 {
 	struct message *m = (struct message *)message;
 	enum spool_status st = SPOOL_OK;
-	char buf[CHECK_STEP];
+	unsigned char step[CHECK_STEP];
 
 	while (m->checked < end) {
 		uint64_t left = end - m->checked;
-		size_t len = left < sizeof(buf) ? (size_t)left : sizeof(buf);
+		size_t len = left < sizeof(step) ? (size_t)left : sizeof(step);
+		unsigned char *buf = octets != NULL ? octets : step;
 
 		st = read_octets(m->spool, message->fd, m->id, buf, len,
 		    message->wire_offset + m->checked, may_block);
@@ -264,6 +266,8 @@ maildrop_check_to(struct maildrop_message *message, uint64_t end, bool may_block
 			return st;
 		m->crc = crc32c(m->crc, buf, len);
 		m->checked += len;
+		if (octets != NULL)
+			octets += len;
 	}
 	if (m->checked == message->wire_len && m->crc != m->wire_crc)
 		st = damaged(m->id, "its checksum is wrong");

@@ -21,14 +21,30 @@
 /* Above this a session stops producing (SESSION_DRAIN), below half it goes on. */
 #define OUTQ_HIGH_WATER (64u * 1024)
 
+/* Small enough to be still in the processor's own cache when it is sent. */
+#define OUTQ_RECENT_MAX (256u * 1024)
+/* A place among the recent octets that is none. */
+#define OUTQ_NOWHERE UINT64_MAX
+
+/* A ring of octets that were read from files a moment ago, say to check them: who sends copies finds
+ * them here and does not read them once more.  What comes later takes the place of what came first,
+ * sent or not, so any number of queues share one. */
+struct outq_recent {
+	uint64_t put;           /* octets that ever came, and those left out at the ring's end */
+	unsigned char octets[OUTQ_RECENT_MAX];
+};
+
 struct outq {
 	struct list_node slices;        /* none of them is empty */
+	struct outq_recent *recent;     /* borrowed, shared with other queues of the thread; NULL:
+					   there is none */
 	uint64_t pending;       /* octets not yet sent, memory and files */
 	bool failed;            /* memory ran out, or a file could not be read as far as its
 				   slice reaches */
 };
 
-void outq_init(struct outq *);
+/* `recent` may be NULL. */
+void outq_init(struct outq *, struct outq_recent *recent);
 /* Drops what is left, and runs the `release` of each file slice; the queue is empty and
  * may be used again, `failed` stays. */
 void outq_release(struct outq *);
@@ -37,9 +53,13 @@ void outq_add(struct outq *, const void *buf, size_t len);
 void outq_addstr(struct outq *, const char *text);
 void outq_addf(struct outq *, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/* Adds `len` octets of `fd` from `offset`.  `release(arg)` runs once, when they are sent
+/* Room in the ring for `len` octets, at most OUTQ_RECENT_MAX, that the caller reads from a file now;
+ * *place_r tells outq_add_file() where they are. */
+unsigned char *outq_recent_room(struct outq_recent *, size_t len, uint64_t *place_r);
+
+/* Adds `len` octets of `fd` from `offset`; `place` is where the same are in the queue's `recent`.  `release(arg)` runs once, when they are sent
  * or dropped; it may be NULL.  When memory is out, or len is 0, it runs at once. */
-void outq_add_file(struct outq *, int fd, uint64_t offset, uint64_t len,
+void outq_add_file(struct outq *, int fd, uint64_t offset, uint64_t len, uint64_t place,
     void (*release)(void *arg), void *arg);
 
 /* Sends what the socket takes, at most `budget` octets: memory with sendmsg(2), files with
@@ -48,6 +68,11 @@ void outq_add_file(struct outq *, int fd, uint64_t offset, uint64_t len,
  * ended before its slice.  With `failed` set as well the fault is the file's, else the
  * socket's.  The process ignores SIGPIPE: sendfile(2) has no flag for that. */
 ssize_t outq_send(struct outq *, int socket, size_t budget);
+
+/* The same without sendfile(2), for a socket that must not be given the file's own pages: what is
+ * not in `recent` any more is read into `scratch` first, at most `cap` octets at a time. */
+ssize_t outq_send_copied(
+    struct outq *, int socket, size_t budget, void *scratch, size_t cap);
 
 /* For TLS and for tests: the next octets as memory.  Points *buf_r at them (short slices
  * and files are gathered in `scratch`), at most `cap`; 0 when there is nothing, -1 with

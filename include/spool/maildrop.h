@@ -109,10 +109,12 @@ enum spool_status maildrop_open_message(struct maildrop *, size_t i, bool may_bl
 enum spool_status maildrop_top(const struct maildrop_message *, uint64_t lines,
     uint64_t *wire_len_r);
 /* Reads wire octets into the message's checksum, from where the last call ended up to `end`; what
- * was read is in the page cache.  SPOOL_WOULD_BLOCK rather than wait for the disk, with `may_block`
+ * was read is in the page cache and, unless that is NULL, in `octets`, which has room for it.
+ * SPOOL_WOULD_BLOCK rather than wait for the disk, with `may_block`
  * false: what was read counts.  SPOOL_DAMAGED once `end` is the end of the message and the checksum
  * is wrong: whoever has not sent it all by then never does. */
-enum spool_status maildrop_check_to(struct maildrop_message *, uint64_t end, bool may_block);
+enum spool_status maildrop_check_to(
+    struct maildrop_message *, uint64_t end, bool may_block, unsigned char *octets);
 /* Sets message `i` apart, whose record is damaged: from the next login on it is neither listed nor
  * counted.  Not synced.  Nothing is done where its whole segment is missing.  Blocks. */
 enum spool_status maildrop_set_apart(struct maildrop *, size_t i);

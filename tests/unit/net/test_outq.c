@@ -23,6 +23,7 @@
 #define PEEK_MAX (16u * 1024)
 
 static struct outq q;
+static struct outq_recent recent;
 static int file;
 static unsigned char file_octets[FILE_LEN];
 static unsigned char want[STREAM_MAX]; /* all that was put in */
@@ -36,7 +37,8 @@ begin(void)
 	size_t i;
 
 	signal(SIGPIPE, SIG_IGN);
-	outq_init(&q);
+	recent.put = 0;
+	outq_init(&q, &recent);
 	want_len = 0;
 	releases = releases_due = 0;
 	for (i = 0; i < FILE_LEN; i++)
@@ -58,8 +60,14 @@ end(void)
 static void
 released(void *arg)
 {
-	ck_assert_uint_eq((size_t)(uintptr_t)arg, releases);
-	releases++;
+	ck_assert_uint_eq((size_t)(uintptr_t)arg, ++releases);
+}
+
+/* The next file's argument: no two have the same. */
+static void *
+next_arg(void)
+{
+	return (void *)(uintptr_t)++releases_due;
 }
 
 static void
@@ -71,11 +79,27 @@ put_memory(const void *buf, size_t len)
 }
 
 static void
-put_file(size_t offset, size_t len)
+put_file_at(size_t offset, size_t len, uint64_t place)
 {
-	outq_add_file(&q, file, offset, len, released, (void *)(uintptr_t)releases_due++);
+	outq_add_file(&q, file, offset, len, place, released, next_arg());
 	memcpy(want + want_len, file_octets + offset, len);
 	want_len += len;
+}
+
+static void
+put_file(size_t offset, size_t len)
+{
+	put_file_at(offset, len, OUTQ_NOWHERE);
+}
+
+/* One that was read a moment ago. */
+static void
+put_read_file(size_t offset, size_t len)
+{
+	uint64_t place;
+
+	memcpy(outq_recent_room(&recent, len, &place), file_octets + offset, len);
+	put_file_at(offset, len, place);
 }
 
 static size_t
@@ -93,10 +117,14 @@ put_something(void)
 	char line[64];
 	size_t len;
 
-	switch (random() % 5) {
+	switch (random() % 6) {
 	case 0:
 		len = 1 + random_size(40000);
 		put_file(random_size(FILE_LEN - len), len);
+		break;
+	case 3:
+		len = 1 + random_size(40000);
+		put_read_file(random_size(FILE_LEN - len), len);
 		break;
 	case 1:
 		(void)snprintf(line, sizeof(line), "+OK %ld octets\r\n", random());
@@ -127,11 +155,32 @@ require_same(const unsigned char *got, size_t at, size_t len)
 
 /* --- sending --------------------------------------------------------------- */
 
-/* Row: which sockets, with what buffers. */
+/* Row: which sockets, with what buffers, and how files are sent. */
 static const struct {
 	bool tcp;
-	int buffer; /* 0: as they come */
-} sockets[] = { { false, 0 }, { false, 2048 }, { true, 0 }, { true, 2048 } };
+	int buffer;  /* 0: as they come */
+	size_t room; /* for copies; 0: by sendfile */
+} sockets[] = {
+	{ false, 0, 0 },
+	{ false, 2048, 0 },
+	{ true, 0, 0 },
+	{ true, 2048, 0 },
+	{ false, 2048, 700 },
+	{ true, 0, 60000 },
+	{ true, 2048, 60000 },
+};
+
+/* As a row says it. */
+static ssize_t
+send_with(size_t room, int socket, size_t budget)
+{
+	static unsigned char scratch[65536];
+
+	ck_assert_uint_le(room, sizeof(scratch));
+	if (room == 0)
+		return outq_send(&q, socket, budget);
+	return outq_send_copied(&q, socket, budget, scratch, room);
+}
 
 START_TEST(a_random_mix_arrives_as_it_was_put)
 {
@@ -146,7 +195,7 @@ START_TEST(a_random_mix_arrives_as_it_was_put)
 		ck_assert_msg(round < 100000, "it hangs");
 		while (round < 150 && random() % 3 != 0 && want_len < STREAM_MAX - 100000)
 			put_something();
-		n = outq_send(&q, pair[0], 1 + random_size(100000));
+		n = send_with(sockets[_i].room, pair[0], 1 + random_size(100000));
 		ck_assert_int_ge(n, 0);
 		while ((n = recv(pair[1], buf, 1 + random_size(sizeof(buf)), 0)) > 0) {
 			require_same(buf, got, (size_t)n);
@@ -168,6 +217,7 @@ END_TEST
 START_TEST(a_budget_is_kept)
 {
 	const size_t budgets[] = { 1, 4, 5, 6, 100, 4999, 5003, 60000 };
+	const size_t budget = budgets[_i / 2], room = _i % 2 == 0 ? 0 : 3000;
 	unsigned char buf[5000];
 	size_t got = 0;
 	ssize_t n;
@@ -178,10 +228,10 @@ START_TEST(a_budget_is_kept)
 	put_file(3, 5000);
 	put_memory(file_octets, 20000);
 	put_memory(file_octets, 20000);
-	ck_assert_int_eq(outq_send(&q, pair[0], budgets[_i]),
-	    (ssize_t)(budgets[_i] < want_len ? budgets[_i] : want_len));
+	ck_assert_int_eq(
+	    send_with(room, pair[0], budget), (ssize_t)(budget < want_len ? budget : want_len));
 	while (got < want_len) {
-		ck_assert_int_ge(outq_send(&q, pair[0], budgets[_i]), 0);
+		ck_assert_int_ge(send_with(room, pair[0], budget), 0);
 		while ((n = recv(pair[1], buf, sizeof(buf), 0)) > 0) {
 			require_same(buf, got, (size_t)n);
 			got += (size_t)n;
@@ -206,18 +256,18 @@ segments_sent(int fd)
 START_TEST(a_reply_and_its_file_leave_together)
 {
 	unsigned char buf[30000];
-	int pair[2], one = 1;
+	int pair[2], one = 1, rest = _i % 3;
 
 	rig_pair(pair, true, 0);
 	ck_assert_int_eq(setsockopt(pair[0], IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)), 0);
 	put_memory("+OK\r\n", 5);
 	put_memory("Return-Path: <>\r\n", 17);
 	put_file(0, 3000);
-	if (_i > 0)
+	if (rest > 0)
 		put_memory(".\r\n+OK\r\n", 8);
-	if (_i > 1)
+	if (rest > 1)
 		put_file(7, 3000);
-	ck_assert_int_eq(outq_send(&q, pair[0], 1u << 20), (ssize_t)want_len);
+	ck_assert_int_eq(send_with(_i < 3 ? 0 : 8000, pair[0], 1u << 20), (ssize_t)want_len);
 	/* It has left: nothing waits for a timer to uncork it. */
 	ck_assert_int_eq(
 	    recv(pair[1], buf, want_len, MSG_WAITALL | MSG_DONTWAIT), (ssize_t)want_len);
@@ -232,18 +282,70 @@ START_TEST(a_full_socket_takes_nothing)
 {
 	int pair[2];
 
-	rig_pair(pair, _i == 1, 2048);
+	rig_pair(pair, _i % 2 == 1, 2048);
 	put_memory(file_octets, FILE_LEN);
 	put_file(0, FILE_LEN);
-	while (outq_send(&q, pair[0], 1u << 20) > 0)
+	while (send_with(_i < 2 ? 0 : 9000, pair[0], 1u << 20) > 0)
 		continue;
-	ck_assert_int_eq(outq_send(&q, pair[0], 1u << 20), 0);
+	ck_assert_int_eq(send_with(_i < 2 ? 0 : 9000, pair[0], 1u << 20), 0);
 	ck_assert_uint_gt(q.pending, 0);
 	close(pair[1]);
 	ck_assert_int_eq(outq_send(&q, pair[0], 1u << 20), -1);
 	ck_assert(errno == EPIPE || errno == ECONNRESET);
 	ck_assert(!q.failed);
 	close(pair[0]);
+}
+END_TEST
+
+/* Octets in the ring that are not the file's show who took them. */
+START_TEST(what_was_read_is_not_read_again)
+{
+	/* What else comes into the ring, and how much of the slice is then still taken from there. */
+	static const struct {
+		size_t before, behind;
+		bool nowhere, taken;
+	} rows[] = {
+		{ 0, 0, false, true },
+		{ 0, OUTQ_RECENT_MAX - 1000, false, true },
+		{ 0, OUTQ_RECENT_MAX - 999, false, false },
+		{ OUTQ_RECENT_MAX - 1000, 0, false, true },
+		/* In one piece: at the ring's beginning. */
+		{ OUTQ_RECENT_MAX - 999, 0, false, true },
+		{ OUTQ_RECENT_MAX - 999, OUTQ_RECENT_MAX - 1000, false, true },
+		{ 5000, OUTQ_RECENT_MAX, false, false },
+		{ 0, 0, true, false },
+	};
+	unsigned char buf[2000], scratch[2000], *octets;
+	const bool copied = _i % 3 != 0, taken = rows[_i / 3].taken;
+	const void *p = NULL;
+	uint64_t place;
+	int pair[2];
+
+	rig_pair(pair, true, 0);
+	(void)outq_recent_room(&recent, rows[_i / 3].before, &place);
+	octets = outq_recent_room(&recent, 1000, &place);
+	memset(octets, '*', 1000);
+	put_memory("+OK\r\n", 5);
+	put_file_at(500, 1000, rows[_i / 3].nowhere ? OUTQ_NOWHERE : place);
+	(void)outq_recent_room(&recent, rows[_i / 3].behind, &place);
+	/* sendfile(2) sends the file. */
+	if (taken && copied)
+		memset(want + 5, '*', 1000);
+	if (_i % 3 == 2) {
+		ck_assert_int_eq(outq_peek(&q, scratch, sizeof(scratch), &p), 1005);
+		require_same(p, 0, 1005);
+		outq_consume(&q, 105);
+		ck_assert_int_eq(outq_peek(&q, scratch, sizeof(scratch), &p), 900);
+		require_same(p, 105, 900);
+		ck_assert(taken == (p == octets + 100));
+	} else {
+		ck_assert_int_eq(send_with(copied ? 2000 : 0, pair[0], 105), 105);
+		ck_assert_int_eq(send_with(copied ? 2000 : 0, pair[0], 1u << 20), 900);
+		ck_assert_int_eq(recv(pair[1], buf, 1005, MSG_WAITALL), 1005);
+		require_same(buf, 0, 1005);
+	}
+	close(pair[0]);
+	close(pair[1]);
 }
 END_TEST
 
@@ -266,6 +368,9 @@ START_TEST(a_file_that_is_too_short_fails)
 		/* What was there was sent, and nothing that stood behind it. */
 		ck_assert_int_eq(recv(pair[1], buf, sizeof(buf), 0), 4005);
 		require_same(buf, 0, 4005);
+	} else if (_i == 1) {
+		ck_assert_int_eq(send_with(8000, pair[0], 1u << 20), -1);
+		ck_assert_int_eq(errno, ENODATA);
 	} else {
 		ck_assert_int_eq(outq_peek(&q, buf, sizeof(buf), &p), -1);
 		ck_assert_int_eq(errno, ENODATA);
@@ -283,9 +388,9 @@ START_TEST(a_descriptor_that_cannot_be_read_fails)
 	const void *p;
 
 	rig_pair(pair, true, 0);
-	outq_add_file(&q, write_only, 0, 10, released, (void *)(uintptr_t)releases_due++);
-	if (_i == 0)
-		ck_assert_int_eq(outq_send(&q, pair[0], 100), -1);
+	outq_add_file(&q, write_only, 0, 10, OUTQ_NOWHERE, released, next_arg());
+	if (_i < 2)
+		ck_assert_int_eq(send_with(_i == 0 ? 0 : 100, pair[0], 100), -1);
 	else
 		ck_assert_int_eq(outq_peek(&q, buf, sizeof(buf), &p), -1);
 	ck_assert(q.failed);
@@ -360,8 +465,8 @@ START_TEST(nothing_makes_no_slice)
 	put_file(0, 0);
 	ck_assert(list_empty(&q.slices));
 	ck_assert_uint_eq(releases, 1);
-	outq_add_file(&q, file, 0, 0, NULL, NULL);
-	outq_add_file(&q, file, 0, 10, NULL, NULL);
+	outq_add_file(&q, file, 0, 0, OUTQ_NOWHERE, NULL, NULL);
+	outq_add_file(&q, file, 0, 10, OUTQ_NOWHERE, NULL, NULL);
 	ck_assert_uint_eq(q.pending, 10);
 }
 END_TEST
@@ -386,7 +491,7 @@ START_TEST(a_failed_queue_takes_nothing_more)
 	q.failed = true;
 	outq_addstr(&q, "b");
 	outq_addf(&q, "%d", 3);
-	outq_add_file(&q, file, 0, 10, released, (void *)(uintptr_t)releases_due++);
+	outq_add_file(&q, file, 0, 10, OUTQ_NOWHERE, released, next_arg());
 	ck_assert_uint_eq(releases, 1);
 	ck_assert_uint_eq(q.pending, 1);
 }
@@ -394,7 +499,7 @@ END_TEST
 
 START_TEST(a_range_beyond_all_files_fails)
 {
-	outq_add_file(&q, file, INT64_MAX, 1, released, (void *)(uintptr_t)releases_due++);
+	outq_add_file(&q, file, INT64_MAX, 1, OUTQ_NOWHERE, released, next_arg());
 	ck_assert(q.failed);
 	ck_assert_uint_eq(releases, 1);
 }
@@ -421,12 +526,13 @@ main(void)
 
 	tcase_add_checked_fixture(tc, begin, end);
 	tcase_set_timeout(tc, 60);
-	tcase_add_loop_test(tc, a_random_mix_arrives_as_it_was_put, 0, 4);
-	tcase_add_loop_test(tc, a_budget_is_kept, 0, 8);
-	tcase_add_loop_test(tc, a_reply_and_its_file_leave_together, 0, 3);
-	tcase_add_loop_test(tc, a_full_socket_takes_nothing, 0, 2);
-	tcase_add_loop_test(tc, a_file_that_is_too_short_fails, 0, 2);
-	tcase_add_loop_test(tc, a_descriptor_that_cannot_be_read_fails, 0, 2);
+	tcase_add_loop_test(tc, a_random_mix_arrives_as_it_was_put, 0, 7);
+	tcase_add_loop_test(tc, a_budget_is_kept, 0, 16);
+	tcase_add_loop_test(tc, a_reply_and_its_file_leave_together, 0, 6);
+	tcase_add_loop_test(tc, a_full_socket_takes_nothing, 0, 4);
+	tcase_add_loop_test(tc, what_was_read_is_not_read_again, 0, 24);
+	tcase_add_loop_test(tc, a_file_that_is_too_short_fails, 0, 3);
+	tcase_add_loop_test(tc, a_descriptor_that_cannot_be_read_fails, 0, 3);
 	tcase_add_loop_test(tc, peek_shows_it_all_and_the_same_again, 0, 3);
 	tcase_add_test(tc, peek_gathers_short_slices);
 	tcase_add_test(tc, nothing_makes_no_slice);

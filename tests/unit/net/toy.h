@@ -161,8 +161,8 @@ toy_line(struct toy *t, const char *line)
 		return toy_generate(t);
 	} else if (strncmp(line, "FILE", 4) == 0) {
 		t->files++;
-		outq_add_file(
-		    t->link->out, toy_file, 0, (uint64_t)atoll(arg), toy_file_released, t);
+		outq_add_file(t->link->out, toy_file, 0, (uint64_t)atoll(arg), OUTQ_NOWHERE,
+		    toy_file_released, t);
 	} else if (strncmp(line, "JOB", 3) == 0) {
 		return toy_submit(t, SESSION_READ);
 	} else if (strncmp(line, "HOLD", 4) == 0 || strncmp(line, "NOW", 3) == 0 ||

@@ -341,9 +341,11 @@ drive_closed(const struct drive *d)
 static inline void
 drive_open(struct drive *d, struct site *site, const char *peer)
 {
+	static struct outq_recent recent; /* as a loop has one */
+
 	memset(d, 0, sizeof(*d));
 	d->site = site;
-	outq_init(&d->out);
+	outq_init(&d->out, &recent);
 	strbuf_init(&d->said, SIZE_MAX);
 	if (endpoint_parse(peer, &d->peer) != 0 || endpoint_parse("192.0.2.1:110", &d->local) != 0)
 		site_die("endpoint", peer);

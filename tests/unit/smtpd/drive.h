@@ -207,7 +207,7 @@ drive_open(struct drive *d, struct site *site, bool lmtp)
 {
 	memset(d, 0, sizeof(*d));
 	d->site = site;
-	outq_init(&d->out);
+	outq_init(&d->out, NULL);
 	strbuf_init(&d->said, SIZE_MAX);
 	if (endpoint_parse("192.0.2.7:4711", &d->peer) != 0 ||
 	    endpoint_parse("192.0.2.1:25", &d->local) != 0)

@@ -15,7 +15,7 @@ written(enum smtp_reply id, const char *hostname, const char *text)
 	const void *buf;
 	ssize_t n;
 
-	outq_init(&out);
+	outq_init(&out, NULL);
 	smtp_reply_write(&out, id, hostname, text);
 	n = outq_peek(&out, line, sizeof(line), &buf);
 	ck_assert_int_ge(n, 0);
