@@ -257,7 +257,8 @@ maildrop_check_to(
 
 	while (m->checked < end) {
 		uint64_t left = end - m->checked;
-		size_t len = left < sizeof(step) ? (size_t)left : sizeof(step);
+		size_t max = octets != NULL ? STEP : sizeof(step);
+		size_t len = left < max ? (size_t)left : max;
 		unsigned char *buf = octets != NULL ? octets : step;
 
 		st = read_octets(m->spool, message->fd, m->id, buf, len,
