@@ -6,6 +6,7 @@
  */
 #include <stdlib.h>
 
+#include "base/num.h"
 #include "pop3_send.h"
 #include "pop3_session.h"
 
@@ -21,17 +22,19 @@ cmd_stat(struct pop3_session *s, const struct pop3_arguments *args)
 
 /* RFC 1939 5, 7: a scan listing, or a unique-id listing with nothing behind the id. */
 static void
-add_listing(struct pop3_session *s, const char *before, size_t i)
+add_listing(struct pop3_session *s, size_t i)
 {
-	char uid[MAILDROP_UID_MAX + 1];
+	char line[NUM_TEXT_MAX + 1 + MAILDROP_UID_MAX + 2];
+	size_t len = num_format_u64(line, i + 1);
 
-	if (s->uidl) {
-		maildrop_uid(s->maildrop, i, uid);
-		outq_addf(s->link->out, "%s%zu %s\r\n", before, i + 1, uid);
-	} else {
-		outq_addf(s->link->out, "%s%zu %llu\r\n", before, i + 1,
-		    (unsigned long long)maildrop_octets(s->maildrop, i));
-	}
+	line[len++] = ' ';
+	if (s->uidl)
+		len += maildrop_uid(s->maildrop, i, line + len);
+	else
+		len += num_format_u64(line + len, maildrop_octets(s->maildrop, i));
+	line[len++] = '\r';
+	line[len++] = '\n';
+	outq_add(s->link->out, line, len);
 }
 
 static enum pop3_reply
@@ -48,7 +51,7 @@ go_on_listing(struct pop3_session *s)
 			return pop3_session_yield(s, go_on_listing);
 		s->looks++;
 		if (!maildrop_marked(s->maildrop, s->next))
-			add_listing(s, "", s->next);
+			add_listing(s, s->next);
 	}
 	outq_addstr(out, ".\r\n");
 	return POP3_REPLIED;
@@ -59,7 +62,8 @@ list(struct pop3_session *s, const struct pop3_arguments *args, bool uidl)
 {
 	s->uidl = uidl;
 	if (args->has_message) {
-		add_listing(s, "+OK ", args->message);
+		outq_addstr(s->link->out, "+OK ");
+		add_listing(s, args->message);
 		return POP3_REPLIED;
 	}
 	outq_addf(s->link->out, "+OK %zu messages\r\n", maildrop_live_count(s->maildrop));

@@ -186,6 +186,17 @@ compare_rows(const void *a, const void *b)
 	return 0;
 }
 
+/* They come in order of message, which is mostly that of receipt. */
+static void
+sort_rows(struct rows *rows)
+{
+	for (size_t i = 1; i < rows->n; i++)
+		if (compare_rows(&rows->list[i - 1], &rows->list[i]) > 0) {
+			qsort(rows->list, rows->n, sizeof(*rows->list), compare_rows);
+			return;
+		}
+}
+
 static enum spool_status
 fill(struct maildrop *md, struct rows *rows)
 {
@@ -194,8 +205,7 @@ fill(struct maildrop *md, struct rows *rows)
 	md->items = mem_array(rows->n, sizeof(*md->items));
 	if (md->items == NULL)
 		return SPOOL_NO_MEMORY;
-	if (rows->n > 1)
-		qsort(rows->list, rows->n, sizeof(*rows->list), compare_rows);
+	sort_rows(rows);
 	for (size_t i = 0; i < rows->n; i++) {
 		const struct row *r = &rows->list[i];
 

@@ -8,9 +8,9 @@
  *     SPOOL/run/         the socket by which smtpd's keeper is woken
  *     SPOOL/ballast      room for removals on a full disk
  */
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <linux/magic.h>
 #include <signal.h>
 #include <stdio.h>
@@ -495,7 +495,9 @@ spool_set_policy(struct spool *sp, const struct spool_policy *policy)
 void
 spool_uid_format(char uid[SPOOL_UID_LEN + 1], uint64_t message)
 {
-	snprintf(uid, SPOOL_UID_LEN + 1, "%016" PRIx64, message);
+	uint64_t octets = htobe64(message);
+
+	num_format_hex(uid, &octets, sizeof(octets));
 }
 
 int
