@@ -108,7 +108,7 @@ deliver(unsigned number, size_t len, uint64_t first, uint64_t last)
 	return id;
 }
 
-static void
+SPOOL_TEST_MAYBE static void
 remove_one(uint64_t mailbox, uint64_t message, bool kept)
 {
 	struct index_conn *c;
@@ -122,7 +122,7 @@ remove_one(uint64_t mailbox, uint64_t message, bool kept)
 
 /* Another process takes a role and tells that it has.  It opens no spool: threads of a process
  * that was forked are not for every sanitizer. */
-static pid_t
+SPOOL_TEST_MAYBE static pid_t
 take_elsewhere(enum lock_role role, bool shared, unsigned hold_ms)
 {
 	int pipes[2];
