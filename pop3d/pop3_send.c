@@ -4,8 +4,9 @@
  *
  * It goes in windows.  RETR reads each into the message's checksum first, out of the page cache, and
  * on a miss a job does, so that no loop waits for a disk, and a client that reads slowly costs one
- * window at a time.  A message of one window whose checksum is wrong is refused; a longer one is cut
- * off before its last window.  Either way it is set apart (docs/spool.md).
+ * window at a time.  What was read so is also what is sent, where copies are (net/outq.h).  A message
+ * of one window whose checksum is wrong is refused; a longer one is cut off before its last window.
+ * Either way it is set apart (docs/spool.md).
  *
  * What RETR has put there is noted as retrieved once its last octet has left the queue.
  *

@@ -247,30 +247,39 @@ maildrop_verify(const struct maildrop_message *message)
 	return st;
 }
 
+/* The next octets, `max` at most, into the checksum. */
+static enum spool_status
+check_some(struct message *m, uint64_t end, bool may_block, unsigned char *buf, size_t max)
+{
+	uint64_t left = end - m->checked;
+	size_t len = left < max ? (size_t)left : max;
+	enum spool_status st;
+
+	st = read_octets(m->spool, m->message.fd, m->id, buf, len,
+	    m->message.wire_offset + m->checked, may_block);
+	if (st != SPOOL_OK)
+		return st;
+	m->crc = crc32c(m->crc, buf, len);
+	m->checked += len;
+	return SPOOL_OK;
+}
+
 enum spool_status
 maildrop_check_to(
     struct maildrop_message *message, uint64_t end, bool may_block, unsigned char *octets)
 {
 	struct message *m = (struct message *)message;
+	const uint64_t from = m->checked;
 	enum spool_status st = SPOOL_OK;
 	unsigned char step[CHECK_STEP];
 
-	while (m->checked < end) {
-		uint64_t left = end - m->checked;
-		size_t max = octets != NULL ? STEP : sizeof(step);
-		size_t len = left < max ? (size_t)left : max;
-		unsigned char *buf = octets != NULL ? octets : step;
-
-		st = read_octets(m->spool, message->fd, m->id, buf, len,
-		    message->wire_offset + m->checked, may_block);
-		if (st != SPOOL_OK)
-			return st;
-		m->crc = crc32c(m->crc, buf, len);
-		m->checked += len;
+	while (st == SPOOL_OK && m->checked < end) {
 		if (octets != NULL)
-			octets += len;
+			st = check_some(m, end, may_block, octets + (m->checked - from), STEP);
+		else
+			st = check_some(m, end, may_block, step, sizeof(step));
 	}
-	if (m->checked == message->wire_len && m->crc != m->wire_crc)
+	if (st == SPOOL_OK && m->checked == message->wire_len && m->crc != m->wire_crc)
 		st = damaged(m->id, "its checksum is wrong");
 	return st;
 }

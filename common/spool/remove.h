@@ -26,7 +26,8 @@ enum remove_cause { REMOVE_POP3, REMOVE_EXPIRE, REMOVE_ADMIN };
 /* The word for the log and for pop-admin: "pop3", "expire", "admin"; "?" for any other. */
 const char *remove_cause_text(unsigned cause);
 
-/* Of each mailbox so many removals are remembered. */
+/* Of each mailbox so many removals are remembered; of more in one call those with the highest
+ * ids. */
 #define REMOVE_HISTORY 256
 
 /* Removes the entries (mailbox, messages[i]) that are in the mailbox.  One that is not there is

@@ -11,7 +11,9 @@
  *
  * Files go out by sendfile(2), but under TLS and to a peer on this machine they are
  * copied: between two sockets of one machine the page cache's own pages would lie in
- * the peer's socket until it reads them, long after they were acknowledged.
+ * the peer's socket until it reads them, long after they were acknowledged.  What is
+ * copied lies in memory that is the loop's, and is read again when the socket takes it
+ * later: a client that reads slowly holds none of it.
  *
  * Time limits: `timeout_ms` runs while the session wants READ and everything is
  * sent; CONN_SEND_TIMEOUT_MS runs while octets wait to be sent, or to be

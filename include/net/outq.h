@@ -26,9 +26,9 @@
 /* A place among the recent octets that is none. */
 #define OUTQ_NOWHERE UINT64_MAX
 
-/* A ring of octets that were read from files a moment ago, say to check them: who sends copies finds
- * them here and does not read them once more.  What comes later takes the place of what came first,
- * sent or not, so any number of queues share one. */
+/* A ring of octets that were read from files a moment ago, say to check them: who sends copies
+ * finds them here and does not read them once more.  What comes later takes the place of what
+ * came first, sent or not, so any number of queues share one. */
 struct outq_recent {
 	uint64_t put;           /* octets that ever came, and those left out at the ring's end */
 	unsigned char octets[OUTQ_RECENT_MAX];
@@ -53,12 +53,13 @@ void outq_add(struct outq *, const void *buf, size_t len);
 void outq_addstr(struct outq *, const char *text);
 void outq_addf(struct outq *, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/* Room in the ring for `len` octets, at most OUTQ_RECENT_MAX, that the caller reads from a file now;
- * *place_r tells outq_add_file() where they are. */
+/* Room in the ring for `len` octets, at most OUTQ_RECENT_MAX, that the caller reads from a
+ * file now; *place_r tells outq_add_file() where they are. */
 unsigned char *outq_recent_room(struct outq_recent *, size_t len, uint64_t *place_r);
 
-/* Adds `len` octets of `fd` from `offset`; `place` is where the same are in the queue's `recent`.  `release(arg)` runs once, when they are sent
- * or dropped; it may be NULL.  When memory is out, or len is 0, it runs at once. */
+/* Adds `len` octets of `fd` from `offset`; `place` is where the same are in the queue's
+ * `recent`, or OUTQ_NOWHERE.  `release(arg)` runs once, when they are sent or dropped; it may
+ * be NULL.  When memory is out, or len is 0, it runs at once. */
 void outq_add_file(struct outq *, int fd, uint64_t offset, uint64_t len, uint64_t place,
     void (*release)(void *arg), void *arg);
 
