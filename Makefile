@@ -13,6 +13,7 @@
 #   make failures   each call to the disk fails under the spool in each way, with each end after it
 #   make bench      Restante beside other servers and the machine's limits; QUICK=1: in two minutes
 #                   bench-growth: as mailboxes and spool grow; bench-upkeep: what expiry costs
+#   make instructions  what a message costs in instructions, beside the kept counts; KEEP=1 keeps these
 #   make kill       kill -9 of daemons and pop-admin under load, KILLS times
 #   make soak       MINUTES of load and faults; in the end memory, descriptors, log and disk are level
 #   make demo       a throw-away site that takes and serves one message

@@ -222,3 +222,9 @@ bench-growth: all $(BUILD)/tests/bench/load
 	$(Q)python3 tests/bench/growth.py --build $(BUILD) $(if $(QUICK),--quick) $(BENCH)
 bench: all $(BUILD)/tests/bench/load
 	$(Q)python3 tests/bench/bench.py --build $(BUILD) $(if $(QUICK),--quick) $(BENCH)
+
+# Instructions for each message under callgrind, beside those kept in tests/bench/instructions.txt: they
+# hold on a busy machine too.  KEEP=1 keeps the new ones.  ONLY=TEXT: dialogues in whose name it is.
+.PHONY: instructions
+instructions: all $(BUILD)/tests/bench/load
+	$(Q)python3 tests/bench/instructions.py --build $(BUILD) $(if $(KEEP),--keep) --only "$(ONLY)"

@@ -67,9 +67,13 @@ class Restante:
         index.close()
         secrets.close()
 
+    def under(self, _name):
+        """The command under which a daemon is run."""
+        return ()
+
     def start(self):
-        self.site.start("smtpd")
-        self.site.start("pop3d")
+        for name in ("smtpd", "pop3d"):
+            self.site.start(name, under=self.under(name))
         self.smtp = self.site.address("smtp")[1]
         self.lmtp = self.site.address("lmtp")[1]
         self.pop3 = self.site.address("pop3")[1]

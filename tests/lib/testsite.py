@@ -62,13 +62,13 @@ def sanitizer_environment():
 class Daemon:
     """A running smtpd or pop3d; its standard error goes to a file that is read along."""
 
-    def __init__(self, program, conf, log, env=None):
+    def __init__(self, program, conf, log, env=None, under=()):
         self.name = os.path.basename(program)
         self.log = log
         with open(log, "ab") as out:
             self.begin = out.tell()
-            self.process = subprocess.Popen([program, "-c", conf], stdin=subprocess.DEVNULL,
-                                            stdout=out, stderr=out,
+            self.process = subprocess.Popen([*under, program, "-c", conf],
+                                            stdin=subprocess.DEVNULL, stdout=out, stderr=out,
                                             env={**sanitizer_environment(), **(env or {})})
 
     def text(self):
@@ -255,11 +255,11 @@ class Site:
                  "pop3d": [("pop3d", "listen"), ("pop3d", "listen_tls")]}[name]
         return sum(len((self.settings.get(k) or "").replace(",", " ").split()) for k in lists)
 
-    def start(self, name, env=None):
+    def start(self, name, env=None, under=()):
         """Starts a daemon, with more in its environment than we have, and waits until all its
-        sockets accept and the spool is recovered."""
+        sockets accept and the spool is recovered.  `under`: a command that runs it."""
         daemon = Daemon(os.path.join(self.build, name), self.conf,
-                        os.path.join(self.folder, name + ".log"), env)
+                        os.path.join(self.folder, name + ".log"), env, under)
         self.daemons[name] = daemon
         for proto in ("smtp", "lmtp") if name == "smtpd" else ("pop3", "pop3s"):
             self.addresses.pop(proto, None)
