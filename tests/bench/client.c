@@ -44,12 +44,15 @@ watch(struct client *c, uint32_t events)
 	c->watched = events;
 }
 
-/* 127.0.1.1 and on: a server that counts by address sees as many as there are connections. */
+/* 127.0.1.1 and on: a server that counts by address sees as many as there are connections.  To
+ * elsewhere, whichever address leads there. */
 static in_addr_t
 next_address(struct load *l)
 {
 	uint64_t k = l->opened++;
 
+	if (l->host >> 24 != 127)
+		return htonl(INADDR_ANY);
 	return htonl(0x7f000000u | (uint32_t)(1 + k / 250 % 250) << 8 | (uint32_t)(1 + k % 250));
 }
 
@@ -64,7 +67,7 @@ connect_now(struct client *c)
 	if (c->fd < 0)
 		die("socket (see ulimit -n)");
 	from.sin_addr.s_addr = next_address(c->load);
-	to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	to.sin_addr.s_addr = htonl(c->load->host);
 	setsockopt(c->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one));
 	setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	if (bind(c->fd, (struct sockaddr *)&from, sizeof(from)) != 0)
@@ -451,9 +454,12 @@ on_connected(struct client *c)
 void
 load_init(struct load *l, const struct script *script, const char *name, uint16_t port, unsigned n)
 {
-	*l = (struct load){
-		.script = script, .name = name, .port = port, .n = n, .opening = OPENING
-	};
+	*l = (struct load){ .script = script,
+		.name = name,
+		.host = INADDR_LOOPBACK,
+		.port = port,
+		.n = n,
+		.opening = OPENING };
 	l->ep = epoll_create1(EPOLL_CLOEXEC);
 	l->clients = calloc(n, script->client_size);
 	if (l->ep < 0 || l->clients == NULL)

@@ -54,6 +54,7 @@ struct load {
 	const struct script *script;
 	const char *name; /* for sentences: "deliver" */
 	void *arg;        /* the script's own */
+	uint32_t host; /* in host order; load_init() makes it 127.0.0.1 */
 	uint16_t port;
 	bool implicit_tls;
 	SSL_CTX *tls; /* made when it is needed */
@@ -68,8 +69,8 @@ struct load {
 	char *clients;
 };
 
-/* Makes `n` closed clients.  The port is one of 127.0.0.1; `opening` is OPENING until a
- * script sets it. */
+/* Makes `n` closed clients.  `host` and `opening` have their defaults until a script sets
+ * them. */
 void load_init(
     struct load *l, const struct script *script, const char *name, uint16_t port, unsigned n);
 struct client *load_client(struct load *l, unsigned i);
@@ -80,8 +81,8 @@ void load_run(struct load *l);
 void load_turn(struct load *l, int timeout_ms);
 void load_release(struct load *l);
 
-/* Opens, from the next address of 127.0.0.0/16.  Not more than load.opening wait for their
- * greeting at a time: who does not fit into a listener's backlog may wait for ever. */
+/* Opens; to loopback, from the next address of 127.0.0.0/16.  Not more than load.opening wait for
+ * their greeting at a time: who does not fit into a listener's backlog may wait for ever. */
 void client_open(struct client *c);
 void client_close(struct client *c);
 /* Only within a callback of `c`, or followed by client_flush(). */

@@ -4,6 +4,7 @@
  * A session is a row of steps, one after the other; steps that are not asked for are passed
  * over.  RETR and DELE go out `window` at a time.
  */
+#include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -305,6 +306,8 @@ static const struct script script = { .client_size = sizeof(struct fetcher),
 static void
 run_begin(struct run *r, const struct fetch_options *o, const char *name)
 {
+	struct in_addr at;
+
 	if (o->port == 0 || o->port > 65535 || o->connections == 0 || o->mailboxes == 0 ||
 	    o->mailboxes % o->connections != 0 || o->window == 0)
 		die_saying(
@@ -313,6 +316,11 @@ run_begin(struct run *r, const struct fetch_options *o, const char *name)
 	r->o = o;
 	load_init(&r->load, &script, name, (uint16_t)o->port, (unsigned)o->connections);
 	r->load.arg = r;
+	if (o->host != NULL) {
+		if (inet_pton(AF_INET, o->host, &at) != 1)
+			die_saying("%s: host=%s: it is a dotted quad", name, o->host);
+		r->load.host = ntohl(at.s_addr);
+	}
 	r->load.implicit_tls = o->tls == TLS_IMPLICIT;
 	r->begun = r->load.now;
 	r->end_ns = o->seconds == 0 ? 0 : r->begun + o->seconds * NS;
@@ -366,7 +374,8 @@ fetch_run(const struct fetch_options *o, bool show)
 uint64_t
 fetch_count(const struct fetch_options *o)
 {
-	struct fetch_options asked = { .port = o->port,
+	struct fetch_options asked = { .host = o->host,
+		.port = o->port,
 		.sessions = o->mailboxes,
 		.first = o->first,
 		.mailboxes = o->mailboxes,
@@ -386,6 +395,7 @@ read_options(char **args, struct fetch_options *o)
 {
 	const char *tls = "none";
 	const struct option_row rows[] = {
+		{ "host", &o->host, NULL },
 		{ "port", NULL, &o->port },
 		{ "connections", NULL, &o->connections },
 		{ "sessions", NULL, &o->sessions },

@@ -11,6 +11,7 @@ enum tls_use { TLS_NONE, TLS_START, TLS_IMPLICIT };
 enum tls_use tls_use_of(const char *text);
 
 struct fetch_options {
+	const char *host; /* a dotted quad; NULL: 127.0.0.1 */
 	uint64_t port;
 	uint64_t connections; /* at once; a divisor of `mailboxes`, so that no two meet in one */
 	uint64_t sessions;    /* in all, or until `seconds` are over; 0: by time alone */

@@ -5,6 +5,7 @@
 #include <netinet/tcp.h>
 #include <openssl/ssl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,21 +17,27 @@
 #include "limits.h"
 #include "measure.h"
 
+#define LOOPBACK "127.0.0.1"
+
 struct disk_options {
 	const char *folder;
 	uint64_t seconds;
+	const char *address;   /* ours, to which the other end connects */
+	const char *namespace; /* the other end's, as /proc has it; NULL: ours */
 };
 
 static struct disk_options
 disk_options(char **args)
 {
-	struct disk_options o = { "/tmp", 1 };
+	struct disk_options o = { "/tmp", 1, LOOPBACK, NULL };
 	const struct option_row rows[] = {
 		{ "folder", &o.folder, NULL },
 		{ "seconds", NULL, &o.seconds },
+		{ "address", &o.address, NULL },
+		{ "namespace", &o.namespace, NULL },
 	};
 
-	options_read(args, rows, 2);
+	options_read(args, rows, sizeof(rows) / sizeof(rows[0]));
 	return o;
 }
 
@@ -96,7 +103,7 @@ sequential_main(char **args)
 	return 0;
 }
 
-/* --- loopback ------------------------------------------------------------- */
+/* --- the wire ------------------------------------------------------------- */
 
 struct reader {
 	int fd;
@@ -104,21 +111,42 @@ struct reader {
 	pthread_t thread;
 };
 
-/* A connected pair of TCP sockets on loopback. */
+/* A socket belongs to the network namespace in which it was made. */
+static int
+socket_in(const char *namespace)
+{
+	int fd, ours, theirs;
+
+	if (namespace == NULL)
+		return socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	ours = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	theirs = open(namespace, O_RDONLY | O_CLOEXEC);
+	if (ours < 0 || theirs < 0 || setns(theirs, CLONE_NEWNET) != 0)
+		die(namespace);
+	fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (setns(ours, CLONE_NEWNET) != 0)
+		die("the way back into our network namespace");
+	close(ours);
+	close(theirs);
+	return fd;
+}
+
+/* A connected pair of TCP sockets: the other end, and ours at `address`. */
 static void
-connect_pair(int fds_r[2])
+connect_pair(int fds_r[2], const char *address, const char *namespace)
 {
 	struct sockaddr_in at = { .sin_family = AF_INET };
 	socklen_t len = sizeof(at);
 	int one = 1, listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-	at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	fds_r[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	fds_r[0] = socket_in(namespace);
+	if (inet_pton(AF_INET, address, &at.sin_addr) != 1)
+		die_saying("address=%s: it is a dotted quad", address);
 	if (listener < 0 || fds_r[0] < 0 || bind(listener, (struct sockaddr *)&at, len) != 0 ||
 	    listen(listener, 1) != 0 || getsockname(listener, (struct sockaddr *)&at, &len) != 0 ||
 	    connect(fds_r[0], (struct sockaddr *)&at, len) != 0 ||
 	    (fds_r[1] = accept4(listener, NULL, NULL, SOCK_CLOEXEC)) < 0)
-		die("a connection over loopback");
+		die("a connection");
 	setsockopt(fds_r[0], IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	setsockopt(fds_r[1], IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	close(listener);
@@ -151,13 +179,13 @@ read_all(void *arg)
 }
 
 static void
-start_reader(struct reader *r, int *fd_r, bool tls)
+start_reader(struct reader *r, int *fd_r, bool tls, const char *address, const char *namespace)
 {
 	int fds[2];
 
-	connect_pair(fds);
-	*fd_r = fds[0];
-	r->fd = fds[1];
+	connect_pair(fds, address, namespace);
+	*fd_r = fds[1];
+	r->fd = fds[0];
 	r->tls = tls;
 	if (pthread_create(&r->thread, NULL, read_all, r) != 0)
 		die("a thread");
@@ -179,7 +207,7 @@ sendfile_main(char **args)
 		if (write(file, block, sizeof(block)) != (ssize_t)sizeof(block))
 			die("write");
 	}
-	start_reader(&r, &fd, false);
+	start_reader(&r, &fd, false, o.address, o.namespace);
 	begun = now_ns();
 	while (now_ns() - begun < o.seconds * NS) {
 		off_t from = 0;
@@ -223,7 +251,7 @@ tls_main(char **args)
 	    SSL_CTX_use_PrivateKey_file(ctx, key, SSL_FILETYPE_PEM) != 1)
 		die_saying("tls: certificate= and key= are needed, as PEM");
 	memset(block, 'x', sizeof(block));
-	start_reader(&r, &fd, true);
+	start_reader(&r, &fd, true, LOOPBACK, NULL);
 	ssl = SSL_new(ctx);
 	if (ssl == NULL || SSL_set_fd(ssl, fd) != 1 || SSL_accept(ssl) != 1)
 		die_saying("tls: the handshake failed");
@@ -269,7 +297,7 @@ roundtrip_main(char **args)
 	double seconds;
 	int fds[2];
 
-	connect_pair(fds);
+	connect_pair(fds, o.address, o.namespace);
 	if (pthread_create(&thread, NULL, echo, &fds[1]) != 0)
 		die("a thread");
 	begun = now_ns();

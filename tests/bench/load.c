@@ -7,6 +7,7 @@
  *   load idle    port=N [NAME=VALUE...]   connections (stat=1: logged in) until standard input ends
  *   load answer  proto=smtp|pop3          a server that keeps nothing; prints its port
  *   load sync | sequential | sendfile | roundtrip   folder=DIR seconds=N
+ *   load sendfile address=OURS namespace=PATH ...   to a reader in another network namespace
  *   load tls     certificate=FILE key=FILE seconds=N
  *   load burn    percent=N threads=N seconds=N
  *
@@ -16,6 +17,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "deliver.h"
 #include "fetch.h"
@@ -38,9 +40,22 @@ static const struct {
 	{ "burn", burn_main },
 };
 
+/* As many connections as the hard limit allows. */
+static void
+raise_descriptors(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
 int
 main(int argc, char **argv)
 {
+	raise_descriptors();
 	signal(SIGPIPE, SIG_IGN);
 	for (size_t i = 0; argc > 1 && i < sizeof(parts) / sizeof(parts[0]); i++) {
 		if (strcmp(argv[1], parts[i].name) == 0)

@@ -22,10 +22,10 @@ def sentence(text):
     return text.strip().removeprefix("load: ") or "it said nothing"
 
 
-def load(build, part, patience=300.0, **options):
-    """Runs one part of the generator to its end; its figures by name."""
+def load(build, part, patience=300.0, under=(), **options):
+    """Runs one part of the generator to its end, `under` a command; its figures by name."""
     try:
-        done = subprocess.run(command(build, part, options), capture_output=True, check=False,
+        done = subprocess.run([*under, *command(build, part, options)], capture_output=True, check=False,
                               text=True, timeout=patience)
     except subprocess.TimeoutExpired:
         raise LoadFailed("%s did not end in %d s" % (part, patience)) from None
@@ -116,17 +116,29 @@ def pss_octets(roots):
     return total
 
 
-def disk(folder):
-    """(octets written, flushes) of the device under `folder` so far, by all who use it; None where
-    the kernel does not tell."""
+def _diskstats(folder):
+    """The counters of the device under `folder`, of all who use it; None where the kernel does not
+    tell."""
     device = os.stat(folder).st_dev
     wanted = [str(os.major(device)), str(os.minor(device))]
     with open("/proc/diskstats", encoding="ascii") as f:
         for line in f:
             fields = line.split()
             if fields[:2] == wanted and len(fields) >= 19:
-                return int(fields[9]) * 512, int(fields[18])
+                return list(map(int, fields[3:]))
     return None
+
+
+def disk(folder):
+    """(octets written, flushes) so far; None where the kernel does not tell."""
+    stats = _diskstats(folder)
+    return stats and (stats[6] * 512, stats[15])
+
+
+def disk_read(folder):
+    """Octets read so far; None likewise."""
+    stats = _diskstats(folder)
+    return stats and stats[2] * 512
 
 
 def forget_pages(folder):

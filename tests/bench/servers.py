@@ -5,6 +5,7 @@ which folder its mail lies, and
     own_pop3   whether the POP3 server is its own or one that stands in another row
     queues     whether a 250 means that the message is in a queue, not yet in the mailbox
     opening    how many connections may wait for their greeting without being lost
+    most       POP3 connections at once that the bench asks it for: before login, and after it
 What cannot be started is an Absent, with the reason.
 """
 
@@ -26,7 +27,7 @@ class Absent(Exception):
 
 
 def hash_of_password(method):
-    """As crypt(3) reads it, by openssl's `method`: -1 is MD5, -6 SHA-512."""
+    """As crypt(3) reads it, by openssl's `method`: -1 is MD5, the cheapest that all servers take."""
     return subprocess.run(["openssl", "passwd", method, "-stdin"], input=PASSWORD + "\n", text=True,
                           capture_output=True, check=True).stdout.strip()
 
@@ -36,10 +37,14 @@ class Restante:
 
     name = "Restante"
     own_pop3, queues, opening = True, False, 200
+    most = (10000, 10000)
 
-    def __init__(self, build, mailboxes):
-        self.site = Site(build, users=["u0@" + DOMAIN],
-                         config={("spool", "quota"): "none"})
+    def __init__(self, build, mailboxes, everywhere=False):
+        """`everywhere`: POP3 at each of our addresses, also for a client elsewhere."""
+        config = {("spool", "quota"): "none"}
+        if everywhere:
+            config.update({("pop3d", "listen"): "0.0.0.0:0", ("pop3d", "plaintext_auth"): "always"})
+        self.site = Site(build, users=["u0@" + DOMAIN], config=config)
         self.folder = self.site.spool
         self._multiply(mailboxes)
         self.start()
@@ -90,6 +95,12 @@ class Restante:
         begun = time.monotonic()
         self.start()
         return time.monotonic() - begun
+
+    def restart(self):
+        """In good order: nothing is left in memory of what was done before."""
+        for name in list(self.site.daemons):
+            self.site.stop(name)
+        self.start()
 
     def log(self):
         return self.site.log()

@@ -10,11 +10,14 @@ import os
 import socket
 import sys
 import threading
+import time
 
 for folder in ("lib", "bench"):
     sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", folder))
 import meters  # noqa: E402
+from far import Far  # noqa: E402
 from report import Report  # noqa: E402
+from servers import Absent  # noqa: E402
 from testsite import Site, PASSWORD, SLOW  # noqa: E402
 from wire import Wire  # noqa: E402
 
@@ -139,6 +142,75 @@ def ends_of_bodies(build):
         listener.close()
 
 
+def established(port):
+    """Connections that a listener of this network namespace has."""
+    with open("/proc/net/tcp", encoding="ascii") as f:
+        rows = [line.split() for line in f.readlines()[1:]]
+    return sum(1 for row in rows if int(row[1].split(":")[1], 16) == port and row[3] == "01")
+
+
+def login(site, mailbox):
+    """What a login of another client is answered."""
+    wire = Wire(site.address("pop3"))
+    wire.line()
+    for command in ("USER " + mailbox, "PASS " + PASSWORD):
+        wire.send(command.encode() + b"\r\n")
+        line = wire.line()
+    wire.send(b"QUIT\r\n")
+    wire.line()
+    return line
+
+
+def idle_connections(build):
+    with Site(build, users=MAILBOXES, config={("pop3d", "lock_wait"): "0s"}) as site:
+        for port, tls in ((site.address("pop3")[1], "none"), (site.address("pop3")[1], "start"),
+                          (site.address("pop3s")[1], "implicit")):
+            for logged_in in (0, 1):
+                held = meters.Background(build, "idle", port=port, connections=4, mailboxes=4,
+                                         stat=logged_in, tls=tls)
+                equal("connections", (held.said["open"], established(port)), (4, 4))
+                for mailbox in MAILBOXES:
+                    said = login(site, mailbox)
+                    if said.startswith(b"-ERR [IN-USE]") != bool(logged_in):
+                        raise Unexpected("%s, tls=%s, logged in %d: %r" % (mailbox, tls, logged_in,
+                                                                          said))
+                held.close()
+                wait_until("the connections end", lambda port=port: established(port) == 0)
+
+
+def wait_until(what, true):
+    deadline = time.monotonic() + 20 * SLOW
+    while not true():
+        if time.monotonic() > deadline:
+            raise Unexpected("%s: never" % what)
+        time.sleep(0.02)
+
+
+def octets_sent(device):
+    """By a network device of ours, so far."""
+    with open("/proc/self/net/dev", encoding="ascii") as f:
+        return next(int(line.split()[9]) for line in f if line.split()[0] == device + ":")
+
+
+def client_elsewhere(build, there):
+    """From the other namespace the same is fetched, and it goes over the wire."""
+    config = {("pop3d", "listen"): "0.0.0.0:0", ("pop3d", "plaintext_auth"): "always"}
+    with Site(build, users=MAILBOXES, config=config) as site:
+        pop3 = site.address("pop3")[1]
+        load(build, "deliver", port=site.address("smtp")[1], pop3=pop3, messages=4, mailboxes=4,
+             octets=100000)
+        before = octets_sent("ours")
+        found = load(build, "fetch", under=there.under, host=there.host, port=pop3, mailboxes=4,
+                     sessions=4, retr=100)
+        equal("octets retrieved", found["octets"], wire_sums(site)[1])
+        if octets_sent("ours") - before < found["octets"]:
+            raise Unexpected("they did not go by the device")
+    before = octets_sent("ours")
+    rate = load(build, "sendfile", seconds=1, address=there.host, namespace=there.namespace)
+    if octets_sent("ours") - before < rate["mb_per_s"] * 1e6 / 2:
+        raise Unexpected("sendfile did not go by the device")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--build", default="build")
@@ -147,6 +219,17 @@ def main():
     report.run("what the generator counts is there", deliver_and_fetch, build)
     report.run("the generator fails at the first refusal", refusals, build)
     report.run("a body ends at its end alone", ends_of_bodies, build)
+    report.run("connections that idle are open, and logged in where they should be",
+               idle_connections, build)
+    # The last: from here on this program is in a namespace of its own.
+    name = "a client in another network namespace"
+    try:
+        there = Far()
+    except Absent as error:
+        report.without(name, error)
+    else:
+        report.run(name, client_elsewhere, build, there)
+        there.close()
     Site.forget()
     report.done()
 
