@@ -11,6 +11,7 @@ QUICK=1 (--quick) takes the cases that matter most once, and ends within two min
 
 import argparse
 import os
+import resource
 import shutil
 import signal
 import sys
@@ -21,20 +22,33 @@ import cases
 import figures
 import meters
 import peers
+from far import Far
 from ground import Ground
-
 from servers import Absent, Restante, Site, SiteError
 
-MAILBOXES, QUICK_MAILBOXES = 5000, 700
+MAILBOXES, QUICK_MAILBOXES = 16000, 700
+# What 10,000 connections want of the generator, and of a server.
+DESCRIPTORS = 32768
 
 
 # With --quick nothing begins after that; what runs then, and clearing up, comes on top.
 QUICK_SECONDS = 80
 
 
-def takes_part(case, server):
+def raise_descriptors():
+    """The limit of open files, for us and all whom we start: as far as we may."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for most in (max(hard, DESCRIPTORS), hard):
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+            return
+        except ValueError:
+            continue
+
+
+def takes_part(case, server, far):
     """Whether this server has a figure here."""
-    return {"all": True, "pop3": server.own_pop3, "smtp": server.smtp is not None,
+    return {"all": True, "pop3": server.own_pop3, "far": server.own_pop3 and far, "smtp": server.smtp is not None,
             "ours": server.name == figures.OURS}[case.who]
 
 
@@ -51,13 +65,19 @@ class Run:
         self.begun = time.monotonic()
         self.allowed = arguments.servers
         self.count = count = QUICK_MAILBOXES if self.quick else MAILBOXES
-        ours = Restante(self.build, count)
+        self.far = None
+        try:
+            self.far = Far()
+        except Absent as error:
+            self.absent["a client in another network namespace"] = str(error)
+        ours = Restante(self.build, count, bool(self.far))
         self.servers.append(ours)
         self.certificate = (ours.certificate,
                             os.path.join(os.path.dirname(ours.certificate), "key.pem"))
         for kind in (peers.Dovecot, peers.OpenSMTPD, peers.Courier):
             self.add(kind.name, lambda kind=kind: kind(
-                self.build, os.path.join(self.state, kind.name), ours.site, count))
+                self.build, os.path.join(self.state, kind.name), ours.site, count,
+                bool(self.far)))
             if kind is peers.Dovecot:
                 dovecot = self.servers[-1]
                 if dovecot is not ours:
@@ -76,7 +96,7 @@ class Run:
         print("%4d s  %s" % (time.monotonic() - self.begun, text), flush=True)
 
     def measure(self, ground, case, server, turn):
-        if not takes_part(case, server):
+        if not takes_part(case, server, self.far):
             return
         if self.quick and time.monotonic() - self.begun > QUICK_SECONDS:
             self.results.left_out += 1
@@ -97,7 +117,7 @@ class Run:
     def rounds(self, ground, chosen, rounds):
         for turn in range(rounds):
             for case in chosen:
-                if case.limit and not (self.quick and
+                if case.limit and (self.far or case.who != "far") and not (self.quick and
                                        time.monotonic() - self.begun > QUICK_SECONDS):
                     self.results.add(case, "", figures.LIMIT, case.limit[1](ground))
                 for server in self.servers:
@@ -106,6 +126,8 @@ class Run:
     def stop(self):
         for server in self.servers:
             server.stop()
+        if self.far:
+            self.far.close()
         Site.forget()
         shutil.rmtree(self.state, ignore_errors=True)
 
@@ -122,9 +144,11 @@ def main():
         arguments.servers = ["-"]
     # A run that is told to end takes its servers with it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    raise_descriptors()
     run = Run(arguments)
     try:
-        ground = Ground(run.build, run.quick, run.certificate, run.state, run.count)
+        ground = Ground(run.build, run.quick, run.certificate, run.state, run.count,
+                        run.far)
         chosen = [c for c in cases.table(run.quick)
                   if (c.quick or not run.quick) and
                   (not arguments.only or any(o in c.key for o in arguments.only))]

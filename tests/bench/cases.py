@@ -7,7 +7,9 @@ nothing is deleted between rounds, since creating files after mass deletion is s
 systems.
 """
 
+import math
 import os
+import resource
 import time
 
 import meters
@@ -18,8 +20,8 @@ from servers import DOMAIN
 
 class Case:
     """A row of the table, or several: one for each name that `measure` returns.  `who`: "all",
-    "pop3" for those that have a POP3 server of their own, "smtp" for those that speak SMTP, "ours"
-    for Restante alone."""
+    "pop3" for those that have a POP3 server of their own, "far" for those where there is a client on
+    another machine, "smtp" for those that speak SMTP, "ours" for Restante alone."""
 
     def __init__(self, key, title, unit, measure, more=True, who="all", quick=False, limit=None,
                  **parameters):
@@ -34,18 +36,19 @@ def deliver(ground, server, case, turn, octets=4 * KIB, connections=1, recipient
             tls="none", pipelining=0):
     """Messages a second until POP3 has them, and what they cost."""
     lmtp = server.smtp is None
-    first = ground.mailboxes(case, turn, 10)
+    first, mailboxes, counted = ground.recipients(case, turn)
     # What is queued is delivered after the time is up: not much is, so that it comes to an end.
     most = (100 if ground.quick else 2000) // recipients if server.queues else 10 ** 6
     os.sync()
     cpu, disk = meters.cpu_seconds(server.roots()), meters.disk(server.folder)
     got = ground.load("deliver", port=server.lmtp if lmtp else server.smtp, lmtp=int(lmtp),
-                      pop3=server.pop3, connections=connections, messages=most,
-                      opening=server.opening, seconds=ground.seconds, octets=octets, recipients=recipients, each=each,
-                      first=first, mailboxes=10, tls=tls, pipelining=pipelining)
+                      pop3=server.pop3 if counted else 0, connections=connections, messages=most,
+                      opening=server.opening, seconds=ground.seconds, octets=octets,
+                      recipients=recipients, each=each, first=first, mailboxes=mailboxes, tls=tls,
+                      pipelining=pipelining)
     os.sync()
     count = got["messages"]
-    out = {"": got["stored_per_s"] * recipients,
+    out = {"": got["stored_per_s" if counted else "accepted_per_s"] * recipients,
            "reply p50, ms": got["reply_p50_ms"], "reply p99, ms": got["reply_p99_ms"],
            "reply worst, ms": got["reply_worst_ms"],
            "CPU ms for each": (meters.cpu_seconds(server.roots()) - cpu) * 1e3 / count / recipients}
@@ -105,8 +108,9 @@ def bare_sessions(ground):
 
 
 def retrieve(ground, server, case, turn, octets=10 * KIB, count=100, clients=4, window=1,
-             tls="none", cold=False):
-    """MB a second of RETR, again and again; cold: once, with nothing in the page cache."""
+             tls="none", cold=False, far=False):
+    """MB a second of RETR, again and again; cold: once, with nothing in the page cache; far: by a
+    client on another machine."""
     first = ground.mailboxes("retr %d %d" % (octets, clients), 0, clients)
     if (server.name, octets, clients) not in ground.given:
         fill(ground, server, first, clients, count, octets)
@@ -115,13 +119,23 @@ def retrieve(ground, server, case, turn, octets=10 * KIB, count=100, clients=4, 
                                                   "sessions": 0}
     if cold:
         meters.forget_pages(server.folder)
-    return ground.load("fetch", port=server.pop3, connections=clients, mailboxes=clients,
-                       first=first, retr=count, window=window, tls=tls, **options)["mb_per_s"]
+    if far:
+        options.update(host=ground.far.host, under=ground.far.under)
+    read = meters.disk_read(server.folder)
+    out = {"": ground.load("fetch", port=server.pop3, connections=clients, mailboxes=clients,
+                           first=first, retr=count, window=window, tls=tls, **options)["mb_per_s"]}
+    if cold and read is not None:
+        out["MB read from the disk"] = (meters.disk_read(server.folder) - read) / 1e6
+    return out
 
 
-def by_sendfile(ground):
-    return meters.load(ground.build, "sendfile", folder=ground.folder,
-                       seconds=ground.seconds)["mb_per_s"]
+def by_sendfile(ground, **options):
+    return meters.load(ground.build, "sendfile", folder=ground.folder, seconds=ground.seconds,
+                       **options)["mb_per_s"]
+
+
+def by_sendfile_far(ground):
+    return by_sendfile(ground, address=ground.far.host, namespace=ground.far.namespace)
 
 
 def by_tls(ground):
@@ -206,20 +220,26 @@ def delivery_beside_sessions(ground, server, case, turn, rate=200, mailboxes=200
 
 # --- 4. idle ---------------------------------------------------------------
 
-def idle(ground, server, case, turn, count=1000, login=False, tls="none", messages=100):
-    """KiB of memory for each open connection."""
+def idle(ground, server, case, turn, count=10000, login=False, tls="none", messages=100):
+    """KiB of memory for each open connection, of as many as the server and the descriptors allow."""
+    count = min(count, server.most[login], resource.getrlimit(resource.RLIMIT_NOFILE)[1] - 200)
     first = 0
     if login:
         first = ground.mailboxes("idle %d" % count, 0, count)
         if (server.name, "idle", count) not in ground.given:
-            fill(ground, server, first, count, messages, KIB)
+            fill(ground, server, first, count, messages, KIB, shared=math.gcd(count, 100))
             ground.given[server.name, "idle", count] = True
+    # Memory that earlier connections had would be taken for nothing; what the first of all needs is
+    # no connection's.
+    server.restart()
+    ground.load("count", port=server.pop3, first=first, mailboxes=1)
     before = meters.pss_octets(server.roots())
     held = meters.Background(ground.build, "idle", port=server.pop3, connections=count,
                              mailboxes=count, first=first, stat=int(login), tls=tls, domain=DOMAIN)
     try:
         time.sleep(0.5)
-        return (meters.pss_octets(server.roots()) - before) / count / 1024
+        return {"": (meters.pss_octets(server.roots()) - before) / count / 1024,
+                "connections": held.said["open"]}
     finally:
         held.close()
 
@@ -233,7 +253,7 @@ def table(quick):
     count = 2000 if quick else 100000
     yield Case("store", "start after kill -9 under load, %s messages of 4 KiB" % format(count, ","),
                "s", store.bad_day, more=False, who="ours", quick=True, count=count)
-    small, large = (50, 200) if quick else (1000, 5000)
+    small, large = (100, 500) if quick else (10000, 10000)
     for tls, words in (("none", "plain"), ("start", "TLS")):
         yield Case("idle before " + words, "an idle POP3 connection before login, " + words, "KiB",
                    idle, more=False, quick=tls == "none", who="pop3", count=large, tls=tls)
@@ -265,10 +285,15 @@ def delivery_cases(quick):
                limit=("discarding server", lambda g: discarding(g, 100, each=1)))
     yield Case("deliver pipelined", "delivery, 4 KiB, 100 connections, pipelined", "a second",
                deliver, connections=100, pipelining=1)
-    yield Case("deliver TLS", "delivery, 4 KiB, 100 connections, STARTTLS", "a second", deliver,
-               connections=100, tls="start", who="smtp")
-    yield Case("deliver 10", "deliveries, 4 KiB, 10 recipients, 10 connections", "a second",
-               deliver, connections=10, recipients=10, quick=True)
+    for octets, connections, words in ((4 * KIB, 100, "4 KiB"), (64 * KIB, 10, "64 KiB"),
+                                       (5 * MIB, 1, "5 MiB")):
+        yield Case("deliver TLS " + words, "delivery, %s, %d connection%s, STARTTLS" % (
+            words, connections, "s" if connections > 1 else ""), "a second", deliver,
+                   octets=octets, connections=connections, tls="start", who="smtp")
+    for connections in (10, 100):
+        yield Case("deliver to 10, %d" % connections,
+                   "deliveries, 4 KiB, 10 recipients, %d connections" % connections, "a second",
+                   deliver, connections=connections, recipients=10, quick=connections == 10)
 
 
 def retrieval_cases(quick):
@@ -279,11 +304,15 @@ def retrieval_cases(quick):
     yield Case("retr small", "RETR, 10 KiB, 4 clients", "MB/s", retrieve, who=own, quick=True)
     yield Case("retr small pipelined", "RETR, 10 KiB, 4 clients, pipelined", "MB/s", retrieve,
                who=own, quick=True, window=32)
+    yield Case("retr small TLS", "RETR, 10 KiB, 4 clients, TLS", "MB/s", retrieve, who=own,
+               tls="start")
     yield Case("retr small cold", "RETR, 10 KiB, 4 clients, nothing in the page cache", "MB/s",
                retrieve, who=own, cold=True)
     large = {"octets": 10 * MIB, "count": 4, "clients": 1}
     yield Case("retr large", "RETR, 10 MiB, 1 client", "MB/s", retrieve, who=own, quick=True,
                limit=("sendfile over loopback", by_sendfile), **large)
+    yield Case("retr large far", "RETR, 10 MiB, 1 client in another network namespace", "MB/s",
+               retrieve, who="far", far=True, limit=("sendfile to there", by_sendfile_far), **large)
     yield Case("retr large TLS", "RETR, 10 MiB, 1 client, TLS", "MB/s", retrieve, who=own,
                quick=True, tls="start", limit=("bare SSL_write over loopback", by_tls), **large)
     yield Case("retr large cold", "RETR, 10 MiB, 1 client, nothing in the page cache", "MB/s",
@@ -291,6 +320,7 @@ def retrieval_cases(quick):
     for count in (1000, 10000, 100000):
         yield Case("uidl %d" % count, "login, STAT and UIDL of %s" % format(count, ","), "ms",
                    listing, more=False, who=own, quick=count == 1000, count=count)
-    for count in (1000, 10000):
+    for count in (1000, 10000, 50000):
         yield Case("dele %d" % count, "DELE of %s, pipelined, and QUIT" % format(count, ","), "ms",
-                   deleting, more=False, who=own, quick=count == 1000, count=count)
+                   deleting, more=False, who=own if count <= 10000 else "ours",
+                   quick=count == 1000, count=count)

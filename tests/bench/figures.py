@@ -4,6 +4,8 @@ import statistics
 
 LIMIT = "limit"
 OURS = "Restante"
+# Parts that say what was measured rather than how fast it is: they have no ratio.
+PLAIN = ("connections", "MB read from the disk")
 
 
 def number(figure):
@@ -55,6 +57,8 @@ class Results:
 
     def ratios(self, case, part, peers):
         """Restante's figure as a multiple of the best peer's, and of the limit."""
+        if part in PLAIN:
+            return "–", "–"
         ours = self.median(case.key, part, OURS)
         others = [m for m in (self.median(case.key, part, p) for p in peers) if m is not None]
         more = part.endswith("a second") if part else case.more

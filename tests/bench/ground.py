@@ -9,9 +9,11 @@ KIB, MIB = 1024, 1024 * 1024
 class Ground:
     """One for a run."""
 
-    def __init__(self, build, quick, certificate, folder, mailboxes):
-        """`mailboxes` is how many each server has; `folder` is on the disk that they use."""
+    def __init__(self, build, quick, certificate, folder, mailboxes, far=None):
+        """`mailboxes` is how many each server has; `folder` is on the disk that they use; `far` is
+        another machine for clients, None: there is none."""
         self.build, self.quick, self.folder, self.count = build, quick, folder, mailboxes
+        self.far = far
         self.seconds = 1 if quick else 3
         self.certificate = certificate
         self.next_mailbox = 0
@@ -25,6 +27,10 @@ class Ground:
             if self.next_mailbox > self.count:
                 raise meters.LoadFailed("the servers have only %d mailboxes" % self.count)
         return self.given[case, turn]
+
+    def recipients(self, case, turn):
+        """Mailboxes that take deliveries: the first, how many, and whether POP3 is to count them."""
+        return self.mailboxes(case, turn, 10), 10, True
 
     def load(self, part, **options):
         options.setdefault("patience", 20 if self.quick else 600)
@@ -41,16 +47,16 @@ def message(octets):
     return (head + body)[:octets - 2] + b"\r\n"
 
 
-def fill(ground, server, first, mailboxes, each, octets):
+def fill(ground, server, first, mailboxes, each, octets, shared=1):
     """`each` messages into each mailbox, by the fastest way that the server has, and seen by
-    POP3 in the end."""
+    POP3 in the end.  By SMTP a message goes to `shared` mailboxes, a divisor of `mailboxes`."""
     if hasattr(server, "fill"):
         for mailbox in range(first, first + mailboxes):
             server.fill(mailbox, each, message(octets))
     else:
         ground.load("deliver", port=server.smtp, connections=min(50, max(1, each * mailboxes // 4)),
-                    each=0, messages=mailboxes * each, first=first, mailboxes=mailboxes,
-                    octets=octets)
+                    each=0, messages=mailboxes * each // shared, recipients=shared, first=first,
+                    mailboxes=mailboxes, octets=octets)
     got = ground.load("count", port=server.pop3, first=first, mailboxes=mailboxes)["messages"]
     if got != mailboxes * each:
         raise meters.LoadFailed("POP3 has %d of %d messages put there" % (got, mailboxes * each))

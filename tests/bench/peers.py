@@ -17,7 +17,7 @@ DOVECOT = """
 base_dir = /run/dovecot
 log_path = /peer/dovecot.log
 protocols = {protocols}
-listen = 127.0.0.1
+listen = {listen}
 ssl = yes
 ssl_cert = </peer/cert.pem
 ssl_key = </peer/key.pem
@@ -38,6 +38,7 @@ default_process_limit = 1100
 default_client_limit = 10000
 service pop3-login {{
   service_count = 0
+  vsz_limit = 2G
   process_min_avail = {cores}
   inet_listener pop3 {{
     port = {pop3}
@@ -120,8 +121,10 @@ class Peer:
 
     smtp = lmtp = pop3 = None
     own_pop3, queues, opening = True, False, 100
+    most = (10000, 300)
 
-    def __init__(self, build, state, site, mailboxes, root):
+    def __init__(self, build, state, site, mailboxes, root, everywhere=False):
+        self.listen = "0.0.0.0" if everywhere else "127.0.0.1"
         self.jail = Jail(os.path.join(build, "peers"), root, state)
         self.folder = self.jail.data
         try:
@@ -142,6 +145,9 @@ class Peer:
 
     def roots(self):
         return [self.jail.process.pid]
+
+    def restart(self):
+        self.jail.restart()
 
     def log(self):
         return self.jail.tail(3000)
@@ -179,14 +185,14 @@ class Peer:
         """Writes Dovecot's part; the ports that must answer."""
         self.pop3, self.pop3s = free_port(), free_port()
         text = DOVECOT.format(protocols="pop3 lmtp" if lmtp else "pop3", pop3=self.pop3,
-                              pop3s=self.pop3s, cores=os.cpu_count())
+                              pop3s=self.pop3s, listen=self.listen, cores=os.cpu_count())
         ports = [self.pop3]
         if lmtp:
             self.lmtp = free_port()
             text += DOVECOT_LMTP.format(lmtp=self.lmtp)
             ports.append(self.lmtp)
         self.jail.write("dovecot.conf", text)
-        hashed = hash_of_password("-6")
+        hashed = hash_of_password("-1")
         self.jail.write("users", "".join("u%d@%s:%s::::::\n" % (i, DOMAIN, hashed)
                                          for i in range(mailboxes)))
         return ports
@@ -197,9 +203,9 @@ class Dovecot(Peer):
 
     name = "Dovecot"
 
-    def __init__(self, build, state, site, mailboxes):
+    def __init__(self, build, state, site, mailboxes, everywhere):
         self.postfix = None
-        super().__init__(build, state, site, mailboxes, "postfix")
+        super().__init__(build, state, site, mailboxes, "postfix", everywhere)
 
     def configure(self, mailboxes):
         ports = self._dovecot(mailboxes, True)
@@ -250,7 +256,7 @@ class OpenSMTPD(Peer):
     own_pop3, queues = False, True
     opening = 4  # it listens with a backlog of five
 
-    def __init__(self, build, state, site, mailboxes):
+    def __init__(self, build, state, site, mailboxes, _everywhere):
         super().__init__(build, state, site, mailboxes, "opensmtpd")
 
     def configure(self, mailboxes):
@@ -286,15 +292,15 @@ while :; do sleep 1000; done
 
 
 class Courier(Peer):
-    """Courier's MTA and POP3.  It remembers no passwords, so theirs are hashed the cheapest way
-    that crypt(3) has (MD5)."""
+    """Courier's MTA and POP3.  It remembers no passwords."""
 
     name = "Courier"
     queues = True
     opening = 20
+    most = (1000, 300)
 
-    def __init__(self, build, state, site, mailboxes):
-        super().__init__(build, state, site, mailboxes, "courier")
+    def __init__(self, build, state, site, mailboxes, everywhere):
+        super().__init__(build, state, site, mailboxes, "courier", everywhere)
 
     def maildir(self, mailbox):
         return os.path.join(self.folder, "mail", "u%d" % mailbox, "Maildir")
@@ -310,11 +316,11 @@ class Courier(Peer):
             for folder in (path, *(os.path.join(path, f) for f in folders)):
                 os.chown(folder, ACCOUNTS["courier"], ACCOUNTS["courier"])
                 os.chmod(folder, 0o770)
-        limits = "MAXDAEMONS=1100\nMAXPERC=1100\nMAXPERIP=1100\nADDRESS=127.0.0.1\n"
-        self._append("esmtpd", limits + "PORT=%d\nBOFHCHECKDNS=0\nTLS_CERTFILE=/peer/both.pem\n"
+        limits = "MAXDAEMONS=1100\nMAXPERC=1100\nMAXPERIP=1100\n"
+        self._append("esmtpd", limits + "ADDRESS=127.0.0.1\nPORT=%d\nBOFHCHECKDNS=0\nTLS_CERTFILE=/peer/both.pem\n"
                      'TCPDOPTS="-stderrlogger=/usr/sbin/courierlogger -noidentlookup'
                      ' -nodnslookup"\n' % self.smtp)
-        self._append("pop3d", limits + "PORT=%d\n" % self.pop3)
+        self._append("pop3d", limits + "ADDRESS=%s\nPORT=%d\n" % (self.listen, self.pop3))
         self._append("pop3d-ssl", "TLS_CERTFILE=/peer/both.pem\n")
         self._append("authdaemonrc", 'authmodulelist="authuserdb"\n')
         for name, text in (("me", "mail.example.test"), ("defaultdomain", DOMAIN),
