@@ -211,7 +211,8 @@ install: all
 
 # --- bench -----------------------------------------------------------------
 # Figures hold within one run, on a machine that does nothing else.  QUICK=1: two minutes;
-# BENCH holds further options, as bench.py --help has them.
+# TINY=1: all cases with hardly any mail, to see that they run; BENCH holds further options, as
+# bench.py --help has them.
 LOAD_OBJECTS := $(call objects,$(filter-out tests/bench/upkeep.c,$(call sources,tests/bench)))
 $(BUILD)/tests/bench/load: $(LOAD_OBJECTS)
 	$(call say,LINK,$@)
@@ -221,7 +222,7 @@ $(BUILD)/tests/bench/load: $(LOAD_OBJECTS)
 bench-growth: all $(BUILD)/tests/bench/load
 	$(Q)python3 tests/bench/growth.py --build $(BUILD) $(if $(QUICK),--quick) $(BENCH)
 bench: all $(BUILD)/tests/bench/load
-	$(Q)python3 tests/bench/bench.py --build $(BUILD) $(if $(QUICK),--quick) $(BENCH)
+	$(Q)python3 tests/bench/bench.py --build $(BUILD) $(if $(QUICK),--quick) $(if $(TINY),--tiny) $(BENCH)
 
 # Instructions for each message under callgrind, beside those kept in tests/bench/instructions.txt: they
 # hold on a busy machine too.  KEEP=1 keeps the new ones.  ONLY=TEXT: dialogues in whose name it is.

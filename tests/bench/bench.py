@@ -6,7 +6,8 @@ does meanwhile meets all of them; beside them what the machine could do without 
 each figure as it comes, and then the table: medians, spreads, and Restante against the best of the
 others and against the limit.  docs/performance.md tells how to read it.
 
-QUICK=1 (--quick) takes the cases that matter most once, and ends within two minutes.
+QUICK=1 (--quick) takes the cases that matter most once, and ends within two minutes.  TINY=1
+(--tiny) takes all cases once, with hardly any mail: it shows that they run, and measures nothing.
 """
 
 import argparse
@@ -35,6 +36,16 @@ DESCRIPTORS = 32768
 QUICK_SECONDS = 80
 
 
+# Messages, or connections, that a case has with --tiny.
+TINY = 20
+
+
+def make_tiny(case):
+    if "count" in case.parameters:
+        case.parameters["count"] = min(case.parameters["count"], TINY)
+    return case
+
+
 def raise_descriptors():
     """The limit of open files, for us and all whom we start: as far as we may."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -58,13 +69,14 @@ class Run:
     def __init__(self, arguments):
         self.build = os.path.abspath(arguments.build)
         self.quick = arguments.quick
+        self.small = arguments.quick or arguments.tiny
         self.state = tempfile.mkdtemp(prefix="restante-bench-")
         os.chmod(self.state, 0o711)
         self.servers, self.absent = [], {}
         self.results = figures.Results()
         self.begun = time.monotonic()
         self.allowed = arguments.servers
-        self.count = count = QUICK_MAILBOXES if self.quick else MAILBOXES
+        self.count = count = QUICK_MAILBOXES if self.small else MAILBOXES
         self.far = None
         try:
             self.far = Far()
@@ -136,6 +148,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--build", default="build")
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--tiny", action="store_true")
     parser.add_argument("--rounds", type=int, help="3, or 1 with --quick")
     parser.add_argument("--only", action="append", default=[], help="cases in whose name this is")
     parser.add_argument("--servers", nargs="*", help="peers to take; none: only Restante")
@@ -147,12 +160,14 @@ def main():
     raise_descriptors()
     run = Run(arguments)
     try:
-        ground = Ground(run.build, run.quick, run.certificate, run.state, run.count,
+        ground = Ground(run.build, run.small, run.certificate, run.state, run.count,
                         run.far)
         chosen = [c for c in cases.table(run.quick)
                   if (c.quick or not run.quick) and
                   (not arguments.only or any(o in c.key for o in arguments.only))]
-        run.rounds(ground, chosen, arguments.rounds or (1 if run.quick else 3))
+        if arguments.tiny:
+            chosen = [make_tiny(c) for c in chosen]
+        run.rounds(ground, chosen, arguments.rounds or (1 if run.small else 3))
     finally:
         run.stop()
     print()
