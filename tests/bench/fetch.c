@@ -22,7 +22,7 @@ struct fetcher {
 	struct client c; /* first */
 	enum step step;
 	uint64_t begun_ns, step_ns;
-	uint64_t turn;            /* sessions of this client so far; with a rate: of all */
+	uint64_t turn;            /* sessions of this client so far; in turn: of all */
 	uint64_t messages;        /* in the maildrop, as STAT said */
 	uint64_t asked, answered; /* RETR or DELE of this step */
 };
@@ -66,11 +66,18 @@ over(const struct run *r)
 	       (r->o->sessions != 0 && r->started >= r->o->sessions);
 }
 
+/* The mailboxes are taken in turn, whichever client is free: at a rate, and where each comes once at
+ * the most.  Else each client has its own, since some are faster than others and no two may meet. */
+static bool
+in_turn(const struct fetch_options *o)
+{
+	return o->rate != 0 || (o->sessions != 0 && o->sessions <= o->mailboxes);
+}
+
 static void
 begin_session(struct run *r, struct fetcher *f)
 {
-	/* A rate takes the mailboxes in turn, whichever client is free. */
-	if (r->o->rate != 0)
+	if (in_turn(r->o))
 		f->turn = r->started;
 	r->started++;
 	f->step = GREETING;
@@ -144,7 +151,7 @@ mailbox_of(const struct run *r, const struct fetcher *f)
 	const struct fetch_options *o = r->o;
 	uint64_t client = (uint64_t)((const char *)f - r->load.clients) / sizeof(*f);
 
-	return (o->rate != 0 ? f->turn : client + f->turn * o->connections) % o->mailboxes;
+	return (in_turn(o) ? f->turn : client + f->turn * o->connections) % o->mailboxes;
 }
 
 static void

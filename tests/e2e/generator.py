@@ -142,6 +142,44 @@ def ends_of_bodies(build):
         listener.close()
 
 
+def one_of_many(sock, seen, others_done):
+    """Serves one session of `slow_server`: whose it is; the first one's greeting waits."""
+    if not seen:
+        seen.append(None)
+        others_done.wait(20 * SLOW)
+        seen.remove(None)
+    sock.sendall(b"+OK\r\n")
+    for line in sock.makefile("rb"):
+        if line.startswith(b"USER"):
+            seen.append(line.split()[1])
+        sock.sendall(b"+OK 1 100\r\n" if line.startswith(b"STAT") else b"+OK\r\n")
+    sock.close()
+
+
+def each_mailbox_once(build):
+    """However slow one of its sessions is, a count asks each mailbox once."""
+    mailboxes, seen, others_done = 32, [], threading.Event()
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as listener:
+        def serve():
+            threads = []
+            for i in range(mailboxes):
+                threads.append(threading.Thread(
+                    target=one_of_many, args=(listener.accept()[0], seen, others_done)))
+                threads[-1].start()
+                if i == 0:
+                    wait_until("the first begins", lambda: seen)
+            for thread in threads[1:]:
+                thread.join()
+            others_done.set()
+            threads[0].join()
+        server = threading.Thread(target=serve, daemon=True)
+        server.start()
+        load(build, "count", port=listener.getsockname()[1], mailboxes=mailboxes)
+        server.join(20 * SLOW)
+    equal("mailboxes asked", sorted(seen), sorted(b"u%d@example.test" % i
+                                                  for i in range(mailboxes)))
+
+
 def established(port):
     """Connections that a listener of this network namespace has."""
     with open("/proc/net/tcp", encoding="ascii") as f:
@@ -219,6 +257,7 @@ def main():
     report.run("what the generator counts is there", deliver_and_fetch, build)
     report.run("the generator fails at the first refusal", refusals, build)
     report.run("a body ends at its end alone", ends_of_bodies, build)
+    report.run("a count asks each mailbox once", each_mailbox_once, build)
     report.run("connections that idle are open, and logged in where they should be",
                idle_connections, build)
     # The last: from here on this program is in a namespace of its own.
