@@ -168,6 +168,11 @@ def deleting(ground, server, case, turn, count=1000):
     """Milliseconds for DELE of all, pipelined, and QUIT."""
     first = ground.mailboxes(case, turn, 1)
     fill(ground, server, first, 1, count, KIB)
+    return delete_all(ground, server, first, count)
+
+
+def delete_all(ground, server, first, count):
+    """The same of a mailbox that has them already."""
     got = ground.load("fetch", port=server.pop3, first=first, sessions=1, dele=count, window=100)
     took = got["dele_p50_ms"] + got["quit_p50_ms"]
     # Some answer QUIT before the mail is gone: what they still do belongs to it.
@@ -227,19 +232,25 @@ def idle(ground, server, case, turn, count=10000, login=False, tls="none", messa
     if login:
         first = ground.mailboxes("idle %d" % count, 0, count)
         if (server.name, "idle", count) not in ground.given:
-            fill(ground, server, first, count, messages, KIB, shared=math.gcd(count, 100))
+            fill(ground, server, first, count, messages, KIB, shared=math.gcd(count, messages))
             ground.given[server.name, "idle", count] = True
+    return {"": held_octets(ground, server, count, first, login, tls) / count / 1024,
+            "connections": count}
+
+
+def held_octets(ground, server, count, first, login, tls="none", warm=None):
+    """What so many open connections take, each of a mailbox of its own; `warm` is the one of the
+    session before."""
     # Memory that earlier connections had would be taken for nothing; what the first of all needs is
     # no connection's.
     server.restart()
-    ground.load("count", port=server.pop3, first=first, mailboxes=1)
+    ground.load("count", port=server.pop3, first=first if warm is None else warm, mailboxes=1)
     before = meters.pss_octets(server.roots())
     held = meters.Background(ground.build, "idle", port=server.pop3, connections=count,
                              mailboxes=count, first=first, stat=int(login), tls=tls, domain=DOMAIN)
     try:
         time.sleep(0.5)
-        return {"": (meters.pss_octets(server.roots()) - before) / count / 1024,
-                "connections": held.said["open"]}
+        return meters.pss_octets(server.roots()) - before
     finally:
         held.close()
 

@@ -49,7 +49,7 @@ def message(octets):
 
 def fill(ground, server, first, mailboxes, each, octets, shared=1):
     """`each` messages into each mailbox, by the fastest way that the server has, and seen by
-    POP3 in the end.  By SMTP a message goes to `shared` mailboxes, a divisor of `mailboxes`."""
+    POP3 in the end.  By SMTP a message goes to `shared` mailboxes, a divisor of the other two."""
     if hasattr(server, "fill"):
         for mailbox in range(first, first + mailboxes):
             server.fill(mailbox, each, message(octets))

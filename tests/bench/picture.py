@@ -3,12 +3,12 @@ degrees of the decades, and what is constant is level."""
 
 import html
 import math
-import os
-import re
 
 import figures
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 560, 300, 70, 20, 40, 50
+# RIGHT holds the curves' names.
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 840, 420, 70, 280, 40, 50
+COLOURS = ("#06c", "#c30", "#080", "#909", "#960", "#066")
 
 FRAME = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {w} {h}" font-family="sans-serif" font-size="12">
 <rect width="{w}" height="{h}" fill="white"/>
@@ -24,13 +24,24 @@ def decades(low, high):
     return first, max(last, first + 1)
 
 
-def draw(title, xs, x_name, ys):
-    """The text of a picture of one curve; all figures are above 0."""
+def apart(wanted, distance):
+    """The nearest places to those wanted, in their order, that far from each other."""
+    order = sorted(range(len(wanted)), key=lambda i: wanted[i])
+    out, last = list(wanted), -math.inf
+    for i in order:
+        out[i] = last = max(wanted[i], last + distance)
+    return out
+
+
+def draw(title, xs, x_name, curves):
+    """The text of a picture of `curves`, {name: figures}; all figures are above 0, and there are no
+    more curves than colours.  The first figure of each stands at its point, the last at its name."""
+    right = WIDTH - RIGHT
     x0, x1 = decades(min(xs), max(xs))
-    y0, y1 = decades(min(ys), max(ys))
+    y0, y1 = decades(min(map(min, curves.values())), max(map(max, curves.values())))
 
     def x_at(x):
-        return LEFT + (math.log10(x) - x0) / (x1 - x0) * (WIDTH - LEFT - RIGHT)
+        return LEFT + (math.log10(x) - x0) / (x1 - x0) * (right - LEFT)
 
     def y_at(y):
         return HEIGHT - BOTTOM - (math.log10(y) - y0) / (y1 - y0) * (HEIGHT - TOP - BOTTOM)
@@ -43,30 +54,21 @@ def draw(title, xs, x_name, ys):
             x, HEIGHT - BOTTOM + 18, format(10 ** power, ",")))
     for power in range(y0, y1 + 1):
         y = y_at(10.0 ** power)
-        body.append('<path d="M%d %.1f H%d" stroke="#ddd"/>' % (LEFT, y, WIDTH - RIGHT))
+        body.append('<path d="M%d %.1f H%d" stroke="#ddd"/>' % (LEFT, y, right))
         body.append('<text x="%d" y="%.1f" text-anchor="end">%s</text>' % (
             LEFT - 6, y + 4, format(10.0 ** power, ",g")))
-    points = [(x_at(x), y_at(y)) for x, y in zip(xs, ys)]
-    body.append('<polyline points="%s" fill="none" stroke="#06c" stroke-width="2"/>' % " ".join(
-        "%.1f,%.1f" % p for p in points))
-    for (x, y), figure in zip(points, ys):
-        body.append('<circle cx="%.1f" cy="%.1f" r="3" fill="#06c"/>' % (x, y))
-        body.append('<text x="%.1f" y="%.1f" text-anchor="middle">%s</text>' % (
-            x, y - 8, figures.number(figure)))
+    names_at = apart([y_at(ys[-1]) for ys in curves.values()], 15)
+    firsts_at = apart([y_at(ys[0]) - 8 for ys in curves.values()], 13)
+    for colour, (name, ys), name_at, first_at in zip(COLOURS, curves.items(), names_at, firsts_at):
+        points = [(x_at(x), y_at(y)) for x, y in zip(xs, ys)]
+        body.append('<polyline points="%s" fill="none" stroke="%s" stroke-width="2"/>' % (
+            " ".join("%.1f,%.1f" % p for p in points), colour))
+        body += ['<circle cx="%.1f" cy="%.1f" r="3" fill="%s"/>' % (*p, colour) for p in points]
+        body.append('<text x="%.1f" y="%.1f" fill="%s">%s</text>' % (
+            points[0][0] + 6, first_at, colour, figures.number(ys[0])))
+        body.append('<text x="%d" y="%.1f" fill="%s">%s %s</text>' % (
+            right + 8, name_at + 4, colour, figures.number(ys[-1]), html.escape(name)))
     body.append('<text x="%d" y="%d" text-anchor="middle">%s</text>' % (
-        (LEFT + WIDTH - RIGHT) // 2, HEIGHT - 10, html.escape(x_name)))
+        (LEFT + right) // 2, HEIGHT - 10, html.escape(x_name)))
     return FRAME.format(w=WIDTH, h=HEIGHT, left=LEFT, title=html.escape(title),
                         body="\n".join(body))
-
-
-def draw_all(folder, xs, x_name, rows):
-    """A file for each row that has a curve; their paths."""
-    paths = []
-    for name, ys in rows.items():
-        if len(ys) != len(xs) or min(ys) <= 0:
-            continue
-        path = os.path.join(folder, re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") + ".svg")
-        with open(path, "w", encoding="utf-8") as f:
-            f.write(draw(name, xs, x_name, ys))
-        paths.append(path)
-    return paths

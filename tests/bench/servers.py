@@ -96,10 +96,13 @@ class Restante:
         self.start()
         return time.monotonic() - begun
 
-    def restart(self):
-        """In good order: nothing is left in memory of what was done before."""
+    def stop_daemons(self):
         for name in list(self.site.daemons):
             self.site.stop(name)
+
+    def restart(self):
+        """In good order: nothing is left in memory of what was done before."""
+        self.stop_daemons()
         self.start()
 
     def log(self):

@@ -10,16 +10,17 @@ from servers import Restante
 MAILBOXES = 20
 
 
-def timed(function, *arguments):
+def timed(server, *arguments):
+    """Seconds that pop-admin takes."""
     begun = time.monotonic()
-    function(*arguments)
+    server.site.admin(*arguments, seconds=3600.0)
     return time.monotonic() - begun
 
 
-def crash(ground, server):
+def crash(ground, server, mailboxes=MAILBOXES):
     """Seconds from kill -9 of both daemons, while mail comes in, until they are ready again."""
     coming = meters.Beside(ground.build, "deliver", port=server.smtp, connections=50,
-                           messages=10 ** 6, mailboxes=MAILBOXES)
+                           messages=10 ** 6, mailboxes=mailboxes)
     time.sleep(0.5)
     took = server.restart_after_crash()
     try:
@@ -29,38 +30,44 @@ def crash(ground, server):
     raise meters.LoadFailed("the load ended before the crash")
 
 
-def make_due(spool):
-    """Everything is past its age."""
-    with Restante.index(spool) as index:
+def whole_store(server):
+    """Seconds of each thing that looks at all messages and leaves them there, by name."""
+    backup = os.path.join(server.site.folder, "backup")
+    out = {"check": timed(server, "check"),
+           "check --quick": timed(server, "check", "--quick"),
+           "backup, the first": timed(server, "backup", backup),
+           "backup, of what is new": timed(server, "backup", backup)}
+    server.stop_daemons()
+    out["reindex"] = timed(server, "reindex")
+    server.start()
+    return out
+
+
+def expire(server):
+    """Seconds until all that lies there is gone, being past its age."""
+    server.stop_daemons()
+    with Restante.index(server.site.spool) as index:
         index.execute("UPDATE entry SET expires_day = 1")
     index.close()
+    took = timed(server, "expire")
+    server.start()
+    return took
 
 
 def bad_day(ground, _server, _case, _turn, count):
     """Seconds of a start after a crash; of each thing that looks at all messages, seconds for a
     million of them."""
     server = Restante(ground.build, MAILBOXES)
-    site = server.site
-    backup = os.path.join(site.folder, "backup")
-    out = {}
     try:
         fill(ground, server, 0, MAILBOXES, count // MAILBOXES, 4 * KIB)
-        out[""] = crash(ground, server)
+        took = crash(ground, server)
         count = ground.load("count", port=server.pop3, mailboxes=MAILBOXES)["messages"]
-        out["check"] = timed(site.admin, "check")
-        out["check --quick"] = timed(site.admin, "check", "--quick")
-        out["backup, the first"] = timed(site.admin, "backup", backup)
-        out["backup, of what is new"] = timed(site.admin, "backup", backup)
-        for name in list(site.daemons):
-            site.stop(name)
-        out["reindex"] = timed(site.admin, "reindex")
-        make_due(site.spool)
-        out["expire, all at once"] = timed(site.admin, "expire")
-        server.start()
+        out = whole_store(server)
+        out["expire, all at once"] = expire(server)
         left = ground.load("count", port=server.pop3, mailboxes=MAILBOXES)["messages"]
         if left:
             raise meters.LoadFailed("%d of %d messages did not expire" % (left, count))
     finally:
         server.stop()
-    return {part + ", for a million" if part else part: seconds * 1e6 / count if part else seconds
-            for part, seconds in out.items()}
+    return {"": took, **{part + ", for a million": seconds * 1e6 / count
+                         for part, seconds in out.items()}}

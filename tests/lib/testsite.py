@@ -212,11 +212,12 @@ class Site:
             shutil.rmtree(cls._certificates, ignore_errors=True)
         cls._certificates = None
 
-    def admin(self, *arguments, stdin="", want=0):
-        """Runs pop-admin; its standard output.  `want` is the exit code that is due."""
+    def admin(self, *arguments, stdin="", want=0, seconds=120.0):
+        """Runs pop-admin; its standard output.  `want` is the exit code that is due, `seconds` how
+        long it may take."""
         done = subprocess.run([os.path.join(self.build, "pop-admin"), "-c", self.conf, *arguments],
                               input=stdin.encode(), capture_output=True, check=False,
-                              env=sanitizer_environment(), timeout=120 * SLOW)
+                              env=sanitizer_environment(), timeout=seconds * SLOW)
         err = done.stderr.decode("utf-8", "replace")
         if done.returncode != want or REPORT.search(err):
             raise SiteError("pop-admin %s ended with %d, not %d:\n%s%s" % (
