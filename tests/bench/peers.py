@@ -297,7 +297,7 @@ class Courier(Peer):
     name = "Courier"
     queues = True
     opening = 20
-    most = (1000, 300)
+    most = (300, 300)
 
     def __init__(self, build, state, site, mailboxes, everywhere):
         super().__init__(build, state, site, mailboxes, "courier", everywhere)
