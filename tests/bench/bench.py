@@ -59,8 +59,8 @@ def raise_descriptors():
 
 def takes_part(case, server, far):
     """Whether this server has a figure here."""
-    return {"all": True, "pop3": server.own_pop3, "far": server.own_pop3 and far, "smtp": server.smtp is not None,
-            "ours": server.name == figures.OURS}[case.who]
+    return {"all": True, "pop3": server.own_pop3, "far": server.own_pop3 and far,
+            "smtp": server.smtp is not None, "ours": server.name == figures.OURS}[case.who]
 
 
 class Run:

@@ -317,7 +317,8 @@ class Courier(Peer):
                 os.chown(folder, ACCOUNTS["courier"], ACCOUNTS["courier"])
                 os.chmod(folder, 0o770)
         limits = "MAXDAEMONS=1100\nMAXPERC=1100\nMAXPERIP=1100\n"
-        self._append("esmtpd", limits + "ADDRESS=127.0.0.1\nPORT=%d\nBOFHCHECKDNS=0\nTLS_CERTFILE=/peer/both.pem\n"
+        self._append("esmtpd", limits + "ADDRESS=127.0.0.1\nPORT=%d\nBOFHCHECKDNS=0\n"
+                     "TLS_CERTFILE=/peer/both.pem\n"
                      'TCPDOPTS="-stderrlogger=/usr/sbin/courierlogger -noidentlookup'
                      ' -nodnslookup"\n' % self.smtp)
         self._append("pop3d", limits + "ADDRESS=%s\nPORT=%d\n" % (self.listen, self.pop3))
