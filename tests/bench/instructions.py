@@ -25,7 +25,8 @@ from ground import KIB, Ground, fill
 from servers import Restante, Site
 
 KEPT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "instructions.txt")
-# The medians of one program differ by 0.7 % between runs, also on a busy machine.
+# The medians of one program differ by 1.1 % at the most between runs, also where ten others want each
+# processor.
 ALLOWED = 1.02
 TIMES = 5
 MAILBOXES = 100
