@@ -19,6 +19,7 @@ import sys
 import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+import getmail  # noqa: E402
 from messages import corpus, hostile, ordinary, received_fields  # noqa: E402
 from report import Report  # noqa: E402
 from testsite import Site, HOSTNAME, PASSWORD, SLOW  # noqa: E402
@@ -193,31 +194,8 @@ def fetch_fetchmail(site, folder, tls):
 
 
 def fetch_getmail(site, folder, tls):
-    proto = "pop3s" if tls else "pop3"
-    host, port = site.address(proto)
-    with open(folder + "/rc", "w", encoding="ascii") as f:
-        f.write("[retriever]\ntype = SimplePOP3%sRetriever\nserver = %s\nport = %d\nusername = %s\n"
-                "password = %s\n%s\n[destination]\ntype = Maildir\npath = %s/md/\nuser = %s\n\n"
-                "[options]\nread_all = true\ndelete = false\ndelivered_to = false\nreceived = false\n"
-                % ("SSL" if tls else "", host, port, ANN, PASSWORD,
-                   "ca_certs = " + site.certificate if tls else "", folder, NOBODY))
-    # Once in a dozen runs it stands still for ever, all of its socket read: its child, which delivers,
-    # waits for a lock that was held when it was forked.  Then all is fetched anew.
-    for tries_left in (2, 1, 0):
-        shutil.rmtree(folder + "/md", ignore_errors=True)
-        for name in ("new", "cur", "tmp"):
-            os.makedirs(folder + "/md/" + name)
-        if os.getuid() == 0:
-            # It does not deliver as root.
-            command(["chown", "-R", NOBODY, folder])
-        try:
-            command(["getmail", "--getmaildir=" + folder, "--rcfile=" + folder + "/rc"], folder=folder,
-                    patience=30)
-            break
-        except subprocess.TimeoutExpired:
-            if tries_left == 0:
-                raise
-    return read_folder(folder + "/md/new")
+    return read_folder(getmail.fetch(site, folder, ANN, PASSWORD, tls=tls,
+                                     options="delivered_to = false\nreceived = false") + "new")
 
 
 def fetch_poplib(site, _folder, tls):
@@ -234,9 +212,6 @@ def fetch_poplib(site, _folder, tls):
            for n in range(1, client.stat()[0] + 1)]
     client.quit()
     return out
-
-
-NOBODY = "nobody"
 
 
 def with_lf(octets):

@@ -14,6 +14,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+import getmail  # noqa: E402
 from messages import corpus, hostile, ordinary, plain  # noqa: E402
 from pop_admin import Admin, Failed, holds, same  # noqa: E402
 from pop_admin import BUSY, DATA, EXISTS, IO, NO_USER, USAGE  # noqa: E402
@@ -26,7 +27,6 @@ T_TEXT = "2026-11-24T02:11:17Z"
 T_FROM = b"Tue Nov 24 02:11:17 2026"
 OLD = "2001-09-09T01:46:40Z"
 JOE, ANN = "joe@a.test", "ann@a.test"
-NOBODY = "nobody"
 # Of an import.
 KILLS = 20
 
@@ -511,7 +511,7 @@ def made_by_python(build):
                  sorted(plain(i) + b"From me\r\n.\r\n" for i in range(3)))
 
 
-def getmail(build):
+def made_by_getmail(build):
     """What getmail made, an mbox and a Maildir, is brought in as it was."""
     if not shutil.which("getmail"):
         return
@@ -521,26 +521,11 @@ def getmail(build):
         for i in range(5):
             admin.deliver("s@x.test", JOE, octets=plain(i) + b"From me\r\n>From you\r\n.\r\n")
         before = sorted(behind(o) for o in shown(admin, JOE).values())
-        host, port = admin.site.address("pop3")
-        for kind, path, address in (("Mboxrd", "mbox", ANN), ("Maildir", "md/", "eve@a.test")):
+        os.chmod(base, 0o711)
+        for kind, address in (("Mboxrd", ANN), ("Maildir", "eve@a.test")):
             folder = os.path.join(base, kind)
-            path = os.path.join(folder, path)
-            for name in ("cur", "new", "tmp"):
-                os.makedirs(os.path.join(folder, "md", name))
-            write(folder, "mbox", b"")
-            write(folder, "rc", (
-                "[retriever]\ntype = SimplePOP3Retriever\nserver = %s\nport = %d\nusername = %s\n"
-                "password = secret\n[destination]\ntype = %s\npath = %s\nuser = %s\n"
-                "[options]\nread_all = true\ndelete = false\n" % (
-                    host, port, JOE, kind, path, NOBODY if os.getuid() == 0 else "")).encode())
-            if os.getuid() == 0:
-                # It does not deliver as root.
-                os.chmod(base, 0o711)
-                subprocess.run(["chown", "-R", NOBODY, folder], check=True)
-            done = subprocess.run(["getmail", "--getmaildir=" + folder, "--rcfile=" + folder + "/rc"],
-                                  capture_output=True, check=False, timeout=60 * SLOW)
-            holds(done.returncode == 0, done.stderr + done.stdout)
-            bring(admin, address, path, imported=5)
+            os.mkdir(folder)
+            bring(admin, address, getmail.fetch(admin.site, folder, JOE, "secret", kind), imported=5)
             after = []
             for octets in shown(admin, address).values():
                 # getmail writes trace fields of its own before ours, or in place of them.
@@ -556,7 +541,7 @@ def main():
     report = Report()
     for test in (mbox_files, same_octets_twice, dates, maildirs, uid_lists, refusals, quota, ages,
                  killed, forms, never_overwrites, damaged, removed_meanwhile, made_by_python,
-                 getmail):
+                 made_by_getmail):
         if not arguments.only or test.__name__ in arguments.only:
             report.run(test.__name__, test, arguments.build)
     if not shutil.which("getmail"):
