@@ -165,32 +165,49 @@ START_TEST(long_lines_share_what_there_is)
 }
 END_TEST
 
-/* Around the length at which the line is just whole. */
-START_TEST(longest_line_is_whole)
+/* Octets that values are made of, and how each stands in its line. */
+static const struct {
+	char octet;
+	const char *shown, *quote;
+} octets[] = {
+	{ 'x', "x", "" },
+	{ ' ', " ", "\"" },
+	{ '\n', "\\n", "\"" },
+	{ '\1', "\\x01", "\"" },
+};
+
+/* Each value stands there as a whole while all of them fit, and else up to its share of the line, of
+ * which three octets are the priority's, whether it is written or not. */
+START_TEST(values_fill_their_share_and_no_more)
 {
-	char text[4096];
-	size_t n, i;
+	const char *shown = octets[_i].shown, *quote = octets[_i].quote;
+	const size_t frame = strlen("<N>event=share a= b= c= d= e=\n"), room = (4096 - frame) / 5;
+	const size_t unit = strlen(shown), quotes = 2 * strlen(quote);
+	char text[1024], want[8192], *p;
 
-	memset(text, 'x', sizeof(text));
-	for (n = 990; n < 1023; n++) {
-		size_t want;
+	memset(text, octets[_i].octet, sizeof(text));
+	capture_begin();
+	for (size_t n = 1; n < sizeof(text); n++) {
+		bool all = frame + 5 * (n * unit + quotes) + unit <= 4096;
 
-		capture_begin();
-		log_event(LOG_LEVEL_INFO, "edge", log_octets("a", text, n),
-		    log_octets("b", text, n), log_octets("c", text, n),
-		    log_octets("d", text, n + 2));
+		p = stpcpy(want, "event=share");
+		for (char key = 'a'; key <= 'e'; key++) {
+			size_t kept = key == 'e' ? n + 1 : n;
+			bool whole = all || kept * unit + quotes <= room;
+
+			p += sprintf(p, " %c=%s", key, quote);
+			for (kept = whole ? kept : (room - quotes - 3) / unit; kept > 0; kept--)
+				p = stpcpy(p, shown);
+			p = stpcpy(stpcpy(p, whole ? "" : "..."), quote);
+		}
+		(void)stpcpy(p, "\n");
+		log_event(LOG_LEVEL_INFO, "share", log_octets("a", text, n),
+		    log_octets("b", text, n), log_octets("c", text, n), log_octets("d", text, n),
+		    log_octets("e", text, n + 1));
 		ck_assert_ptr_nonnull(captured());
-		want = strlen("event=edge a= b= c= d=\n") + 4 * n + 2;
-		ck_assert_uint_le(strlen(line), 4096);
-		for (i = 0; line[i] != '\0' && line[i] != '.'; i++)
-			;
-		/* Three octets are kept for the priority, whether it is written or not. */
-		if (want + 3 <= 4096)
-			ck_assert_uint_eq(strlen(line), want);
-		else
-			ck_assert_msg(line[i] == '.', "%zu is not cut", n);
-		capture_end();
+		ck_assert_msg(strcmp(line, want) == 0, "%zu octets: %s", n, line);
 	}
+	capture_end();
 }
 END_TEST
 
@@ -351,7 +368,7 @@ main(void)
 	tcase_add_loop_test(tc, values_are_escaped, 0, COUNT(values));
 	tcase_add_test(tc, fields_of_every_kind);
 	tcase_add_test(tc, long_lines_share_what_there_is);
-	tcase_add_test(tc, longest_line_is_whole);
+	tcase_add_loop_test(tc, values_fill_their_share_and_no_more, 0, COUNT(octets));
 	tcase_add_loop_test(tc, levels_and_priorities, 0, COUNT(levels));
 	tcase_add_loop_test(tc, unknown_levels_are_refused, 0, 6);
 	tcase_add_test(tc, what_is_not_logged_costs_nothing);
