@@ -87,7 +87,8 @@ check_message(const struct strbuf *said, const void *message, size_t len)
 	strbuf_release(&got);
 }
 
-/* Around the window in which a message is sent, and beside it. */
+/* Around the window in which a message is sent, and beside it; without the octets that were read
+ * a moment ago, too, for which a loop may have had no memory. */
 START_TEST(messages_of_many_sizes)
 {
 	static const size_t sizes[] = { 0, 2, 3, 997, 4096, 65536, 262140, 262144, 262145, 524288,
@@ -104,6 +105,8 @@ START_TEST(messages_of_many_sizes)
 		free(message);
 	}
 	drive_login(&d, &site);
+	if (_i == 1)
+		d.out.recent = NULL;
 	for (size_t i = 0; i < n; i++) {
 		char command[32];
 		size_t len;
@@ -513,7 +516,7 @@ main(void)
 
 	tcase_set_timeout(tc, 60);
 	tcase_add_checked_fixture(tc, open_site, close_site);
-	tcase_add_test(tc, messages_of_many_sizes);
+	tcase_add_loop_test(tc, messages_of_many_sizes, 0, 2);
 	tcase_add_test(tc, every_octet);
 	tcase_add_test(tc, slow_client);
 	tcase_add_test(tc, long_listings);
