@@ -142,7 +142,8 @@ decide_take(struct room *r, struct room_reading *readings, size_t n, bool last, 
 		return false;
 	if (t->outcome != SPOOL_OK)
 		return true;
-	if (c->grows && has_plenty(r, readings, c))
+	/* The first: what lapsed is taken anew as it was. */
+	if (c->grows && c->target == ROOM_TRACE_MAX && has_plenty(r, readings, c))
 		c->target += step_of(c);
 	for (size_t i = 0; i < n; i++) {
 		struct room_share *s = &c->list[i];

@@ -303,6 +303,25 @@ START_TEST(takes_a_step_where_there_is_plenty)
 }
 END_TEST
 
+/* Taken anew after each pause, it does not take that step once more. */
+START_TEST(takes_no_step_for_a_pause)
+{
+	const uint64_t step = 65536;
+	struct delivery *d;
+
+	clock_set(1000000, 1);
+	set_quota(1, 100 * step);
+	d = begun(1, 1, trusted(0));
+	for (uint64_t i = 1; i <= 3; i++) {
+		clock_set(1000000 + i * ROOM_LAPSE_MS, 1);
+		ck_assert_uint_eq(room_claimed(sp, 1), 0);
+		ck_assert_int_eq(delivery_write(d, "x\r\n", 3), SPOOL_OK);
+		ck_assert_uint_eq(room_claimed(sp, 1), ROOM_TRACE_MAX + step);
+	}
+	delivery_abandon(&d);
+}
+END_TEST
+
 /* One mailbox at its end keeps no other from growing. */
 START_TEST(grows_in_each_mailbox)
 {
@@ -517,6 +536,7 @@ main(void)
 	tcase_add_test(tc, lapsed_makes_way);
 	tcase_add_test(tc, grows_with_what_comes);
 	tcase_add_test(tc, takes_a_step_where_there_is_plenty);
+	tcase_add_test(tc, takes_no_step_for_a_pause);
 	tcase_add_test(tc, grows_in_each_mailbox);
 	tcase_add_test(tc, commit_counts_once_or_twice);
 	tcase_add_test(tc, reading_that_a_commit_overtook);
