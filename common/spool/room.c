@@ -86,7 +86,7 @@ room_look(struct spool *sp, const struct account_targets *targets, const struct 
 			    (struct room_reading){ .mailbox = targets->list[i].mailbox };
 	st = n == 0 ? SPOOL_OK : room_decide(sp, readings, n, decide_look, &a);
 	if (st == SPOOL_OK && n > 0) {
-		st = a.outcome;
+		st = room_told(sp, readings, a.outcome);
 		*most_r = a.most_fits;
 	}
 	if (readings != few)
@@ -204,9 +204,11 @@ decide_for(struct spool *sp, struct taking *t, room_decide_fn *decide)
 	for (size_t i = 0; i < c->n; i++)
 		readings[i].mailbox = c->list[i].mailbox;
 	st = room_decide(sp, readings, c->n, decide, t);
+	if (st == SPOOL_OK)
+		st = room_told(sp, readings, t->outcome);
 	if (readings != few)
 		free(readings);
-	return st == SPOOL_OK ? t->outcome : st;
+	return st;
 }
 
 /* IPv6 by /64, as peers are counted; an IPv4 address is in the last octets. */

@@ -284,6 +284,24 @@ room_decide(
 	return SPOOL_OK;
 }
 
+enum spool_status
+room_told(struct spool *sp, struct room_reading *l, enum spool_status outcome)
+{
+	struct index_conn *c;
+	enum spool_status st;
+
+	if (outcome == SPOOL_OK)
+		return SPOOL_OK;
+	st = index_read_begin(sp, INDEX_MAIN, &c);
+	/* SQLite knows of a log from the first look-up on. */
+	if (st == SPOOL_OK)
+		read_one(c, l, &st);
+	if (st == SPOOL_OK)
+		st = index_log_compare(c);
+	index_read_end(sp, &c);
+	return st == SPOOL_OK ? outcome : st;
+}
+
 void
 room_commit_begin(struct spool *sp)
 {

@@ -110,5 +110,8 @@ typedef bool room_decide_fn(struct room *, struct room_reading *, size_t n, bool
  * was unsure.  SPOOL_IO, SPOOL_NO_MEMORY. */
 enum spool_status room_decide(struct spool *, struct room_reading *, size_t n,
     room_decide_fn *decide, void *arg);
+/* What is to be told after that: `outcome`, but where it is a refusal and rests on what somebody
+ * put in the place of the index's log, SPOOL_IO.  Any reading will do; it is read again. */
+enum spool_status room_told(struct spool *, struct room_reading *, enum spool_status outcome);
 
 #endif

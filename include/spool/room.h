@@ -6,7 +6,7 @@
  * mailboxes from delivery_begin() to its end, so that nobody else is promised the same
  * octets.  A refusal told here is true at the moment at which it is told.
  *
- * Thread: any.  Blocks for a few indexed look-ups in one read transaction, never for a writer.
+ * Thread: any.  Blocks for a few indexed look-ups, never for a writer.
  */
 #ifndef SPOOL_ROOM_H
 #define SPOOL_ROOM_H

@@ -2,12 +2,16 @@
  * room: what is promised to messages on their way is exact to the octet, ends when it must, and
  * can be had by nobody alone.
  */
+#include <fcntl.h>
 #include <stdatomic.h>
+#include <time.h>
 
 #include "base/num.h"
 #include "common/spool/delivery_internal.h"
+#include "common/spool/index_internal.h"
 #include "common/spool/remove.h"
 #include "common/spool/room_sums.h"
+#include "common/spool/spool_internal.h"
 #include "room_test.h"
 
 /* --- promises ------------------------------------------------------------- */
@@ -86,6 +90,30 @@ START_TEST(look_passes_over_the_envelope)
 	targets.n = 1;
 	ck_assert_int_eq(room_look(sp, &targets, env, 100, 100, &most), SPOOL_OK);
 	envelope_free(&env);
+}
+END_TEST
+
+/* What a full mailbox says is not told for good once something else lies in the log's place. */
+START_TEST(no_refusal_by_another_log)
+{
+	static const uint8_t other[32];
+	int fd = openat(sp->dir_fd, "index/index.db-wal", O_WRONLY | O_CLOEXEC);
+	struct delivery *d;
+	struct timespec now;
+	bool most;
+
+	set_quota(1, 10000);
+	ck_assert_int_eq(look(1, 10001, 0, &most), SPOOL_NEVER_FITS);
+	ck_assert_int_eq(refused(1, 1, trusted(10001)), SPOOL_NEVER_FITS);
+	/* This second's look was before. */
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	atomic_store(&sp->index->looked_s, (uint64_t)now.tv_sec);
+	ck_assert_int_eq(pwrite(fd, other, sizeof(other), 0), sizeof(other));
+	close(fd);
+	if (_i == 0)
+		ck_assert_int_eq(look(1, 10001, 0, &most), SPOOL_IO);
+	else
+		ck_assert_int_eq(begin(1, 1, trusted(10001), &d), SPOOL_IO);
 }
 END_TEST
 
@@ -527,6 +555,7 @@ main(void)
 	tcase_add_test(tc, exact_to_the_octet);
 	tcase_add_test(tc, used_and_unlimited);
 	tcase_add_test(tc, look_passes_over_the_envelope);
+	tcase_add_loop_test(tc, no_refusal_by_another_log, 0, 2);
 	tcase_add_test(tc, lapses_after_thirty_seconds);
 	tcase_add_test(tc, is_taken_anew);
 	tcase_add_test(tc, octets_keep_it);
