@@ -1,9 +1,11 @@
 /*
  * expire - due entries, found by the two partial indexes of `entry`, removed by batches.
  *
- * A batch is one mailbox's: its maildrop is locked (tried, never waited for), a short
- * transaction reads and removes up to BATCH entries, both locks are given back, and only then
- * anybody is told.  Whoever wants to write, or to log in, is between two batches.
+ * A batch is a part of one mailbox's entries or those of many mailboxes, which then share what a
+ * transaction costs: above all its sync.  The mailboxes are looked for with no lock held; then a
+ * short transaction locks the maildrop of each (tried, never waited for, so it may be inside of
+ * the writer's lock), reads and removes up to BATCH entries.  All locks are given back, and only
+ * then anybody is told.  Whoever wants to write, or to log in, is between two batches.
  *
  * Two passes over a mailbox: what is due by its age, then what only its retrieval made due.
  * Each goes along its index, (mailbox, day, message), from where the batch before ended.
@@ -26,19 +28,19 @@
 #include "spool_internal.h"
 
 #define BATCH 500
+/* Mailboxes of a batch: each has pages of its own, whose reading and writing others wait for. */
+#define MAILBOXES 64
+/* So many entries more is what the pages of a mailbox take of the log (ballast.h). */
+#define MAILBOX_COST 24u
 
-#define DUE                                                                                        \
-	" (EXISTS (SELECT 1 FROM entry WHERE mailbox = m.id AND state = 0"                         \
-	" AND expires_day <= ?2)"                                                                  \
-	" OR EXISTS (SELECT 1 FROM entry WHERE mailbox = m.id AND state = 0"                       \
-	" AND retrieved_expires_day <= ?2))"
-
-static const char sql_next[] =
-    "SELECT m.id, m.local, d.name, 1 FROM mailbox m JOIN domain d ON d.id = m.domain"
-    " WHERE m.id > ?1 AND" DUE " ORDER BY m.id LIMIT 1";
-
-static const char sql_this[] = "SELECT m.id, m.local, d.name," DUE
-			       " FROM mailbox m JOIN domain d ON d.id = m.domain WHERE m.id = ?1";
+static const char sql_boxes[] =
+    "SELECT m.id, m.local, d.name FROM mailbox m JOIN domain d ON d.id = m.domain"
+    " WHERE m.id BETWEEN ?1 AND ?3"
+    " AND (EXISTS (SELECT 1 FROM entry WHERE mailbox = m.id AND state = 0"
+    " AND expires_day <= ?2)"
+    " OR EXISTS (SELECT 1 FROM entry WHERE mailbox = m.id AND state = 0"
+    " AND retrieved_expires_day <= ?2))"
+    " ORDER BY m.id LIMIT ?4";
 
 #define COLUMNS                                                                                    \
 	"SELECT message, octets, received_ms, expires_day, retrieved_expires_day, uid FROM entry"  \
@@ -62,50 +64,78 @@ struct due {
 	char uid[MAILDROP_UID_MAX + 1];
 };
 
-/* One mailbox, on the way. */
+/* A mailbox of a batch. */
+struct box {
+	uint64_t id;
+	char address[ACCOUNT_ADDRESS_MAX];
+	struct lock_maildrop *lock; /* NULL while it is not locked */
+	size_t first, n;            /* its entries in the list */
+};
+
+/* Where the next batch begins. */
+struct place {
+	uint64_t mailbox;
+	enum expire_why pass;
+	uint64_t after_day, after_message;
+};
+
+/* All mailboxes, on the way. */
 struct walk {
 	struct spool *spool;
 	struct expire_run *run;
 	uint64_t today;
-	uint64_t mailbox;
-	char address[ACCOUNT_ADDRESS_MAX];
-	uint64_t messages, octets; /* of it, so far */
-
-	enum expire_why pass;
-	uint64_t after_day, after_message;
+	struct place at;
 	bool ended; /* `each` wants no more */
 
+	struct box boxes[MAILBOXES];
+	size_t nboxes;
 	struct due list[BATCH];
 	uint64_t ids[BATCH];
 	size_t n;
+	uint64_t busy; /* maildrops that this batch has left alone */
+
+	struct box told;           /* the mailbox that was told of last */
+	uint64_t messages, octets; /* of it, so far */
 };
 
 /* --- finding -------------------------------------------------------------- */
 
-/* The mailbox that `sql` finds from `id` on; SPOOL_NO_MAILBOX when there is none.  *due_r is false
- * when it has nothing due. */
+/* SPOOL_NO_MAILBOX where there is none of this id. */
 static enum spool_status
-find_mailbox(struct walk *w, const char *sql, uint64_t id, bool *due_r)
+know_mailbox(struct spool *sp, uint64_t id)
 {
 	enum spool_status st;
 	struct index_conn *c;
+	bool row;
+
+	st = index_read_begin(sp, INDEX_MAIN, &c);
+	if (st != SPOOL_OK)
+		return st;
+	st = index_step(c, account_query(c, "SELECT 1 FROM mailbox WHERE id = ?1", "u", id), &row);
+	index_read_end(sp, &c);
+	return st == SPOOL_OK && !row ? SPOOL_NO_MAILBOX : st;
+}
+
+/* The next mailboxes that have something due; none at the end. */
+static enum spool_status
+read_boxes(struct walk *w, struct index_conn *c)
+{
+	uint64_t last = w->run->mailbox != 0 ? w->run->mailbox : INT64_MAX;
+	enum spool_status st;
 	sqlite3_stmt *stmt;
 	bool row;
 
-	*due_r = false;
-	st = index_read_begin(w->spool, INDEX_MAIN, &c);
-	if (st != SPOOL_OK)
-		return st;
-	stmt = account_query(c, sql, "uu", id, w->today);
-	st = index_step(c, stmt, &row);
-	if (st == SPOOL_OK && !row)
-		st = SPOOL_NO_MAILBOX;
-	if (st == SPOOL_OK) {
-		w->mailbox = account_u64(stmt, 0);
-		*due_r = account_u64(stmt, 3) != 0;
-		st = account_text_address(stmt, 1, 2, w->address);
+	w->nboxes = 0;
+	stmt =
+	    account_query(c, sql_boxes, "uuuu", w->at.mailbox, w->today, last, (uint64_t)MAILBOXES);
+	while ((st = index_step(c, stmt, &row)) == SPOOL_OK && row) {
+		struct box *box = &w->boxes[w->nboxes++];
+
+		*box = (struct box){ .id = account_u64(stmt, 0) };
+		st = account_text_address(stmt, 1, 2, box->address);
+		if (st != SPOOL_OK)
+			break;
 	}
-	index_read_end(w->spool, &c);
 	return st;
 }
 
@@ -126,36 +156,56 @@ read_due(struct walk *w, sqlite3_stmt *stmt)
 	else
 		st = account_text(stmt, 5, d->uid, sizeof(d->uid));
 	w->ids[w->n++] = d->message;
-	w->after_day = w->pass == EXPIRE_AGE ? age : retrieved;
-	w->after_message = d->message;
+	w->at.after_day = w->at.pass == EXPIRE_AGE ? age : retrieved;
+	w->at.after_message = d->message;
 	return st;
 }
 
-/* Up to BATCH entries, from both passes; fewer when these are the last. */
+/* What is due in this mailbox, from both passes and as far as it fits into the batch. */
 static enum spool_status
-read_batch(struct walk *w, struct index_conn *c)
+read_box(struct walk *w, struct index_conn *c, struct box *box)
 {
 	enum spool_status st;
 	sqlite3_stmt *stmt;
 	bool row;
 
-	w->n = 0;
+	if (w->at.mailbox != box->id)
+		w->at = (struct place){ .mailbox = box->id };
 	for (;;) {
-		stmt = account_query(c, sql_due[w->pass], "uuuuu", w->mailbox, w->today,
-		    w->after_day, w->after_message, (uint64_t)(BATCH - w->n));
+		stmt = account_query(c, sql_due[w->at.pass], "uuuuu", box->id, w->today,
+		    w->at.after_day, w->at.after_message, (uint64_t)(BATCH - w->n));
 		while ((st = index_step(c, stmt, &row)) == SPOOL_OK && row) {
 			st = read_due(w, stmt);
 			if (st != SPOOL_OK)
 				return st;
 		}
-		if (st != SPOOL_OK || w->n == BATCH || w->pass == EXPIRE_RETRIEVED)
+		box->n = w->n - box->first;
+		if (st != SPOOL_OK || w->n == BATCH)
 			return st;
-		w->pass = EXPIRE_RETRIEVED;
-		w->after_day = w->after_message = 0;
+		if (w->at.pass == EXPIRE_RETRIEVED)
+			break;
+		w->at = (struct place){ .mailbox = box->id, .pass = EXPIRE_RETRIEVED };
 	}
+	w->at = (struct place){ .mailbox = box->id + 1 };
+	return SPOOL_OK;
 }
 
-/* --- removing ------------------------------------------------------------- */
+/* Calls `each_box` for as many mailboxes as fit into the batch. */
+static enum spool_status
+fill_batch(struct walk *w, struct index_conn *c,
+    enum spool_status (*each_box)(struct walk *, struct index_conn *, struct box *))
+{
+	enum spool_status st = SPOOL_OK;
+
+	w->n = w->busy = 0;
+	for (size_t i = 0; i < w->nboxes; i++)
+		w->boxes[i].n = 0;
+	for (size_t i = 0; st == SPOOL_OK && i < w->nboxes && w->n < BATCH; i++) {
+		w->boxes[i].first = w->n;
+		st = each_box(w, c, &w->boxes[i]);
+	}
+	return st;
+}
 
 static enum spool_status
 look(struct walk *w)
@@ -166,9 +216,31 @@ look(struct walk *w)
 	st = index_read_begin(w->spool, INDEX_MAIN, &c);
 	if (st != SPOOL_OK)
 		return st;
-	st = read_batch(w, c);
+	st = read_boxes(w, c);
+	if (st == SPOOL_OK && w->run->dry_run)
+		st = fill_batch(w, c, read_box);
 	index_read_end(w->spool, &c);
 	return st;
+}
+
+/* --- removing ------------------------------------------------------------- */
+
+static enum spool_status
+remove_box(struct walk *w, struct index_conn *c, struct box *box)
+{
+	enum spool_status st;
+
+	st = lock_maildrop(&w->spool->locks, box->id, "expiry", &box->lock);
+	if (st == SPOOL_BUSY) {
+		w->busy++;
+		w->at = (struct place){ .mailbox = box->id + 1 };
+		return SPOOL_OK;
+	}
+	if (st == SPOOL_OK)
+		st = read_box(w, c, box);
+	if (st != SPOOL_OK || box->n == 0)
+		return st;
+	return remove_entries(w->spool, c, box->id, w->ids + box->first, box->n, REMOVE_EXPIRE);
 }
 
 static enum spool_status
@@ -181,47 +253,60 @@ remove_batch(struct walk *w)
 	st = index_write_begin(w->spool, INDEX_MAIN, "expire", &c);
 	if (st != SPOOL_OK)
 		return st;
-	st = read_batch(w, c);
-	if (st == SPOOL_OK && w->n > 0)
-		st = remove_entries(w->spool, c, w->mailbox, w->ids, w->n, REMOVE_EXPIRE);
+	st = fill_batch(w, c, remove_box);
 	if (st == SPOOL_OK && w->n > 0)
 		return index_write_commit(w->spool, &c, durable);
 	index_write_abandon(w->spool, &c);
 	return st;
 }
 
-/* SPOOL_BUSY when the maildrop is open. */
 static enum spool_status
 expire_batch(struct walk *w)
 {
-	enum expire_why pass = w->pass;
-	uint64_t after_day = w->after_day, after_message = w->after_message;
-	struct lock_maildrop *lock;
+	const struct place at = w->at;
 	enum spool_status st;
 
-	if (w->run->dry_run)
-		return look(w);
-	ballast_prepare(w->spool, BATCH);
-	st = lock_maildrop(&w->spool->locks, w->mailbox, "expiry", &lock);
-	if (st != SPOOL_OK)
-		return st;
+	ballast_prepare(w->spool, BATCH + w->nboxes * MAILBOX_COST);
 	do {
-		w->pass = pass;
-		w->after_day = after_day;
-		w->after_message = after_message;
+		w->at = at;
 		st = remove_batch(w);
+		for (size_t i = 0; i < w->nboxes; i++)
+			lock_maildrop_release(&w->spool->locks, &w->boxes[i].lock);
 	} while (ballast_helps(w->spool, st));
-	lock_maildrop_release(&w->spool->locks, &lock);
+	if (st == SPOOL_OK)
+		w->run->result.busy += w->busy;
 	return st;
 }
 
+/* --- telling -------------------------------------------------------------- */
+
+/* Nothing more will be told of the mailbox that was told of last. */
 static void
-tell(struct walk *w)
+account_for(struct walk *w)
 {
-	for (size_t i = 0; i < w->n; i++) {
+	struct expire_result *result = &w->run->result;
+
+	result->messages += w->messages;
+	result->octets += w->octets;
+	result->mailboxes += w->messages > 0;
+	if (w->messages > 0 && !w->run->dry_run)
+		log_event(LOG_LEVEL_INFO, "removed",
+		    log_text("cause", remove_cause_text(REMOVE_EXPIRE)),
+		    log_text("user", w->told.address), log_num("messages", w->messages),
+		    log_num("octets", w->octets));
+	w->messages = w->octets = 0;
+}
+
+static void
+tell_box(struct walk *w, const struct box *box)
+{
+	if (box->id != w->told.id)
+		account_for(w);
+	w->told = *box;
+	for (size_t i = box->first; i < box->first + box->n; i++) {
 		const struct due *d = &w->list[i];
 		const struct expire_item item = {
-			.address = w->address,
+			.address = box->address,
 			.uid = d->uid,
 			.octets = d->octets,
 			.received_ms = d->received_ms,
@@ -236,70 +321,47 @@ tell(struct walk *w)
 	}
 }
 
-static void
-account_for(struct walk *w)
-{
-	struct expire_result *result = &w->run->result;
-
-	result->messages += w->messages;
-	result->octets += w->octets;
-	result->mailboxes += w->messages > 0;
-	if (w->messages > 0 && !w->run->dry_run)
-		log_event(LOG_LEVEL_INFO, "removed",
-		    log_text("cause", remove_cause_text(REMOVE_EXPIRE)),
-		    log_text("user", w->address), log_num("messages", w->messages),
-		    log_num("octets", w->octets));
-}
-
 static enum spool_status
-expire_mailbox(struct walk *w)
+walk(struct walk *w)
 {
 	enum spool_status st;
 
-	w->messages = w->octets = 0;
-	w->pass = EXPIRE_AGE;
-	w->after_day = w->after_message = 0;
-	do {
-		st = expire_batch(w);
-		if (st == SPOOL_OK)
-			tell(w);
-		if (st == SPOOL_OK && w->run->between != NULL)
+	while (!w->ended) {
+		st = look(w);
+		if (st != SPOOL_OK || w->nboxes == 0)
+			return st;
+		if (!w->run->dry_run)
+			st = expire_batch(w);
+		if (st != SPOOL_OK)
+			return st;
+		for (size_t i = 0; i < w->nboxes; i++)
+			if (w->boxes[i].n > 0)
+				tell_box(w, &w->boxes[i]);
+		if (w->run->between != NULL)
 			st = w->run->between(w->spool);
-	} while (st == SPOOL_OK && w->n == BATCH && !w->ended);
-	if (st == SPOOL_BUSY) {
-		w->run->result.busy++;
-		st = SPOOL_OK;
+		if (st != SPOOL_OK)
+			return st;
 	}
-	account_for(w);
-	return st;
+	return SPOOL_OK;
 }
 
 enum spool_status
 expire_run(struct spool *sp, struct expire_run *run)
 {
 	struct walk *w = mem_array(1, sizeof(*w));
-	enum spool_status st;
-	bool due;
+	enum spool_status st = SPOOL_OK;
 
 	if (w == NULL)
 		return SPOOL_NO_MEMORY;
 	w->spool = sp;
 	w->run = run;
 	w->today = clock_wall_ms() / 1000 / AGE_DAY_S;
-	if (run->mailbox != 0) {
-		st = find_mailbox(w, sql_this, w->run->mailbox, &due);
-		if (st == SPOOL_OK && due)
-			st = expire_mailbox(w);
-	} else {
-		while (
-		    (st = find_mailbox(w, sql_next, w->mailbox, &due)) == SPOOL_OK && !w->ended) {
-			st = expire_mailbox(w);
-			if (st != SPOOL_OK)
-				break;
-		}
-		if (st == SPOOL_NO_MAILBOX)
-			st = SPOOL_OK;
-	}
+	w->at.mailbox = run->mailbox;
+	if (run->mailbox != 0)
+		st = know_mailbox(sp, run->mailbox);
+	if (st == SPOOL_OK)
+		st = walk(w);
+	account_for(w);
 	free(w);
 	return st;
 }

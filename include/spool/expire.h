@@ -39,7 +39,8 @@ struct expire_result {
 
 /* Removes what is due in `mailbox`, or with 0 in all; with `dry_run` only looks, into open
  * maildrops too.  An open maildrop is not waited for.  Removals go in short transactions of
- * their own, so that deliveries are between them.
+ * their own, a few hundred messages of one mailbox or of many in each; deliveries are between
+ * them.
  *
  * `each` may be NULL.  It is called for each message once it is gone and that is on disk,
  * with no lock held; it returns 0, or anything else to end the walk.  Without it, and not in

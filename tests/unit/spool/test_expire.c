@@ -3,6 +3,8 @@
  */
 #include "delivery_test.h"
 
+#include <errno.h>
+
 #include "base/clock.h"
 #include "common/spool/index_internal.h"
 #include "common/spool/lock.h"
@@ -22,7 +24,36 @@ struct said {
 	char uid[ITEMS_MAX][MAILDROP_UID_MAX + 1];
 	char address[64];
 	unsigned end_after;             /* 0: never */
+	unsigned batch;                 /* told at most for each sync; 0: it does not matter */
 };
+
+/* Syncs so far, all of which worked; the next one of them that is to fail, or 0. */
+static unsigned syncs, failing_sync;
+
+static int
+counting_fdatasync(int fd)
+{
+	if (syncs + 1 == failing_sync) {
+		errno = EIO;
+		return -1;
+	}
+	syncs++;
+	return fdatasync(fd);
+}
+
+/* From here on syncs are counted. */
+static void
+count_syncs(void)
+{
+	static struct disk_ops ops;
+
+	ops = disk_real;
+	ops.fdatasync = counting_fdatasync;
+	/* None of them is a checkpoint's. */
+	ck_assert_int_eq(index_checkpoint(sp), SPOOL_OK);
+	sp->disk = &ops;
+	syncs = failing_sync = 0;
+}
 
 static int
 note(void *arg, const struct expire_item *item)
@@ -30,6 +61,9 @@ note(void *arg, const struct expire_item *item)
 	struct said *said = arg;
 
 	ck_assert_uint_lt(said->n, ITEMS_MAX);
+	/* What is told is on disk. */
+	if (said->batch > 0)
+		ck_assert_uint_lt(said->n, syncs * said->batch);
 	said->age += item->why == EXPIRE_AGE;
 	said->retrieved += item->why == EXPIRE_RETRIEVED;
 	said->octets += item->octets;
@@ -82,7 +116,7 @@ setup(void)
 	spool_test_make();
 	clock_set(1000, TODAY * DAY_MS + 5);
 	sp = spool_test_open(SPOOL_ADMIN);
-	test_mailboxes(sp, 4);
+	test_mailboxes(sp, 200);
 }
 
 static void
@@ -167,7 +201,7 @@ START_TEST(one_mailbox)
 	ck_assert_uint_eq(test_copies(sp, 2, 2), 0);
 	ck_assert_int_eq(spool_expire(sp, 2, false, NULL, NULL, &result), SPOOL_OK);
 	ck_assert_uint_eq(result.messages, 0);
-	ck_assert_int_eq(spool_expire(sp, 99, false, NULL, NULL, &result), SPOOL_NO_MAILBOX);
+	ck_assert_int_eq(spool_expire(sp, 999, false, NULL, NULL, &result), SPOOL_NO_MAILBOX);
 }
 END_TEST
 
@@ -203,6 +237,8 @@ take_all_locks(void *arg, const struct expire_item *item)
 	(void)item;
 	ck_assert_int_eq(maildrop_lock(sp, 1, "test", &md), SPOOL_OK);
 	maildrop_close(&md);
+	ck_assert_int_eq(maildrop_lock(sp, 2, "test", &md), SPOOL_OK);
+	maildrop_close(&md);
 	test_sql(sp, "UPDATE mailbox SET warned = warned + 1 WHERE id = 1");
 	++*(unsigned *)arg;
 	return 0;
@@ -214,12 +250,110 @@ START_TEST(no_lock_while_it_tells)
 	unsigned calls = 0;
 
 	many(1, 1100);
+	many(2, 20);
 	ck_assert_int_eq(spool_expire(sp, 0, false, take_all_locks, &calls, &result), SPOOL_OK);
-	ck_assert_uint_eq(calls, 1100);
-	ck_assert_uint_eq(result.messages, 1100);
-	ck_assert_int_eq(test_number(sp, "SELECT warned FROM mailbox WHERE id = 1"), 1100);
-	/* The dead segment has no file. */
-	test_sql(sp, "DELETE FROM garbage; DELETE FROM segment WHERE number = 1");
+	ck_assert_uint_eq(calls, 1120);
+	ck_assert_uint_eq(result.messages, 1120);
+	ck_assert_int_eq(test_number(sp, "SELECT warned FROM mailbox WHERE id = 1"), 1120);
+	/* The dead segments have no file. */
+	test_sql(sp, "DELETE FROM garbage; DELETE FROM segment WHERE number < 3");
+}
+END_TEST
+
+/* Of one mailbox after the other, `each` entries in `mailboxes`: what goes, and how many syncs that
+ * takes. */
+static const struct {
+	unsigned mailboxes, each, syncs;
+	unsigned batch;                 /* the most that one sync may be for */
+} spread[] = {
+	{ 1, 1000, 2, 500 },
+	{ 2, 250, 1, 500 },
+	{ 4, 300, 3, 500 },
+	{ 40, 30, 3, 500 },
+	{ 200, 3, 4, 192 },             /* 64 mailboxes at a time */
+	{ 64, 1, 1, 64 },
+};
+
+static void
+fill_spread(unsigned i)
+{
+	for (unsigned k = 1; k <= spread[i].mailboxes; k++)
+		many(k, spread[i].each);
+}
+
+static void
+forget_files(void)
+{
+	test_sql(sp, "DELETE FROM garbage; DELETE FROM segment WHERE live = 0");
+}
+
+START_TEST(mailboxes_share_a_sync)
+{
+	unsigned n = spread[_i].mailboxes * spread[_i].each;
+	struct expire_result result;
+	static struct said said;
+
+	fill_spread((unsigned)_i);
+	count_syncs();
+	for (int dry = 1; dry >= 0; dry--) {
+		memset(&said, 0, sizeof(said));
+		said.batch = dry ? 0 : spread[_i].batch;
+		ck_assert_int_eq(spool_expire(sp, 0, dry, note, &said, &result), SPOOL_OK);
+		ck_assert_uint_eq(said.n, n);
+		ck_assert_uint_eq(result.messages, n);
+		ck_assert_uint_eq(result.octets, n * 100);
+		ck_assert_uint_eq(result.mailboxes, spread[_i].mailboxes);
+		ck_assert_uint_eq(syncs, dry ? 0 : spread[_i].syncs);
+		for (unsigned i = 1; i < n; i++)
+			ck_assert_str_ne(said.uid[i - 1], said.uid[i]);
+	}
+	ck_assert_int_eq(test_number(sp, "SELECT count(*) FROM entry"), 0);
+	forget_files();
+}
+END_TEST
+
+/* What a sync that failed was for is not told, and not counted; what was told before stays so. */
+START_TEST(failed_sync_is_not_told)
+{
+	struct expire_result result;
+	struct said said = { .batch = 500 };
+
+	fill_spread(3);
+	count_syncs();
+	failing_sync = 2;
+	ck_assert_int_eq(spool_expire(sp, 0, false, note, &said, &result), SPOOL_UNKNOWN);
+	ck_assert_uint_eq(said.n, 500);
+	ck_assert_uint_eq(result.messages, 500);
+	ck_assert_uint_eq(result.mailboxes, 17);
+	failing_sync = 0;
+	ck_assert_int_eq(index_mend(sp), SPOOL_OK);
+	forget_files();
+}
+END_TEST
+
+/* Open ones, wherever they stand in a batch, are counted once and hold nobody else up. */
+START_TEST(open_among_many)
+{
+	static const uint64_t open[] = { 1, 17, 18, 40 };
+	struct maildrop *md[4];
+	struct expire_result result;
+	struct said said = { .batch = 500 };
+
+	fill_spread(3);
+	count_syncs();
+	for (size_t i = 0; i < 4; i++)
+		ck_assert_int_eq(maildrop_lock(sp, open[i], "test", &md[i]), SPOOL_OK);
+	ck_assert_int_eq(spool_expire(sp, 0, false, note, &said, &result), SPOOL_OK);
+	ck_assert_uint_eq(result.busy, 4);
+	ck_assert_uint_eq(result.mailboxes, 36);
+	ck_assert_uint_eq(result.messages, 1080);
+	ck_assert_uint_eq(said.n, 1080);
+	for (size_t i = 0; i < 4; i++)
+		maildrop_close(&md[i]);
+	ck_assert_int_eq(test_number(sp, "SELECT count(*) FROM entry WHERE mailbox IN (1, 17, 18,"
+	    " 40)"), 120);
+	ck_assert_int_eq(test_number(sp, "SELECT count(*) FROM entry"), 120);
+	forget_files();
 }
 END_TEST
 
@@ -325,7 +459,7 @@ START_TEST(nothing_is_scanned)
 	ck_assert_int_eq(spool_expire(sp, 1, true, NULL, NULL, &result), SPOOL_OK);
 	ck_assert_int_eq(spool_expire(sp, 0, false, NULL, NULL, &result), SPOOL_OK);
 	ck_assert_int_eq(index_read_begin(sp, INDEX_MAIN, &c), SPOOL_OK);
-	ck_assert_uint_eq(uses_indexes(c), 4);
+	ck_assert_uint_eq(uses_indexes(c), 3);
 	index_read_end(sp, &c);
 	ck_assert_int_eq(index_write_begin(sp, INDEX_MAIN, "test", &c), SPOOL_OK);
 	ck_assert_uint_eq(uses_indexes(c), 2);
@@ -348,6 +482,9 @@ main(void)
 	tcase_add_test(tc, one_mailbox);
 	tcase_add_test(tc, open_maildrop);
 	tcase_add_test(tc, no_lock_while_it_tells);
+	tcase_add_loop_test(tc, mailboxes_share_a_sync, 0, sizeof(spread) / sizeof(spread[0]));
+	tcase_add_test(tc, failed_sync_is_not_told);
+	tcase_add_test(tc, open_among_many);
 	tcase_add_loop_test(tc, batches, 0, 6);
 	tcase_add_test(tc, ended_by_the_caller);
 	tcase_add_test(tc, kept_is_not_due);
