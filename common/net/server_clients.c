@@ -13,6 +13,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -26,6 +27,9 @@
 /* Connections that one turn accepts, so that those accepted get theirs. */
 #define TURN_ACCEPTS 16
 #define ACCEPT_PAUSE_MS 100u
+
+/* Memory goes back when of at least so many clients a quarter is left. */
+#define CROWD 128u
 
 #define LOG_PER_MINUTE 10u
 
@@ -47,6 +51,19 @@ static struct log_limit refused_limit, accept_limit;
 
 /* --- clients --------------------------------------------------------------- */
 
+/* The allocator keeps what it was given back, but for the end of its heap, and there is always one
+ * small thing that lives at the end: a crowd that is gone would cost for ever what it cost while
+ * it was there.  That is looked for when many have gone, so each pays for little of it and a quiet
+ * server never does. */
+static void
+give_memory_back(struct server_loop *l)
+{
+	if (l->crowd < CROWD || l->nclients > l->crowd / 4)
+		return;
+	(void)malloc_trim(0);
+	l->crowd = l->nclients;
+}
+
 static void
 client_gone(void *arg)
 {
@@ -54,8 +71,10 @@ client_gone(void *arg)
 	struct server_loop *l = client->loop;
 
 	list_remove(&client->node);
+	l->nclients--;
 	peers_leave(l->server->peers, client->address);
 	free(client);
+	give_memory_back(l);
 	if (l->draining && list_empty(&l->clients))
 		loop_post(l->server->loop, &l->empty);
 }
@@ -120,6 +139,8 @@ serve(struct server_loop *l, struct arrival *a, struct conn_options *options, st
 		return -1;
 	a->fd = -1;
 	list_append(&l->clients, &client->node);
+	if (++l->nclients > l->crowd)
+		l->crowd = l->nclients;
 	link = conn_link(client->conn);
 	session = program->session_new(program->arg, link, a->listener->proto, &ops);
 	if (session == NULL) {

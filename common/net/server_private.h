@@ -40,6 +40,8 @@ struct server_loop {
 	int spare_fd;                   /* -1 when it could not be had */
 	struct timer hear_again;
 	struct list_node clients;
+	unsigned nclients;              /* in the list */
+	unsigned crowd;                 /* the most there were since memory was last given back */
 	bool draining;                  /* no client comes any more; `empty` tells of the last */
 
 	struct post hear, drain, drop;  /* from main */
