@@ -581,7 +581,8 @@ def mail(build):
 
 def history(build):
     """What was removed, by whom; what is kept of it comes back."""
-    with Admin(build, {("spool", "keep_deleted"): "7d"}) as admin:
+    # Nor a warning of the quota that is small for a moment.
+    with Admin(build, {("spool", "keep_deleted"): "7d", ("spool", "quota_warn"): "none"}) as admin:
         admin.add("joe@a.test")
         same(admin.json("mail", "history", "joe@a.test"), [])
         same(admin.text("mail", "history", "joe@a.test"), "")
