@@ -8,6 +8,7 @@
 #include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -246,4 +247,22 @@ num_parse_hex(const char *text, size_t text_len, void *buf, size_t len)
 		p[i] = (uint8_t)((unsigned)hex_digit(text[2 * i]) << 4 |
 				 (unsigned)hex_digit(text[2 * i + 1]));
 	return 0;
+}
+
+static int
+compare_numbers(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+void
+num_sort(uint64_t *list, size_t n)
+{
+	for (size_t i = 1; i < n; i++)
+		if (list[i - 1] > list[i]) {
+			qsort(list, n, sizeof(*list), compare_numbers);
+			return;
+		}
 }

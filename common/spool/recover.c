@@ -26,6 +26,7 @@
 #include "base/crc32c.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/num.h"
 #include "entry.h"
 #include "lock.h"
 #include "spool_internal.h"
@@ -324,14 +325,6 @@ list_segments(struct spool *sp, struct numbers *numbers)
 	return st;
 }
 
-static int
-compare_numbers(const void *a, const void *b)
-{
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-	return (x > y) - (x < y);
-}
-
 static bool
 is_unborn(int fd)
 {
@@ -417,7 +410,7 @@ recover_spool(struct spool *sp)
 
 	st = list_segments(sp, &numbers);
 	if (st == SPOOL_OK && numbers.n > 0) {
-		qsort(numbers.list, numbers.n, sizeof(*numbers.list), compare_numbers);
+		num_sort(numbers.list, numbers.n);
 		st = raise_newest(sp, numbers.list[numbers.n - 1]);
 	}
 	if (st == SPOOL_OK)

@@ -13,9 +13,8 @@
  */
 #include "remove.h"
 
-#include <stdlib.h>
-
 #include "base/clock.h"
+#include "base/num.h"
 #include "entry.h"
 #include "record.h"
 #include "spool_internal.h"
@@ -305,14 +304,6 @@ read_number(struct removal *r)
 	return st;
 }
 
-static int
-compare_messages(const void *a, const void *b)
-{
-	const uint64_t *left = a, *right = b;
-
-	return *left < *right ? -1 : *left > *right;
-}
-
 /* Of more removals than are remembered only the last ones are put down at all. */
 static enum spool_status
 remove_each(struct removal *r, uint64_t *messages, size_t n)
@@ -322,7 +313,7 @@ remove_each(struct removal *r, uint64_t *messages, size_t n)
 	size_t before, used;
 	struct run run;
 
-	qsort(messages, n, sizeof(*messages), compare_messages);
+	num_sort(messages, n);
 	for (size_t i = 0; st == SPOOL_OK && i < n; i += used) {
 		before = history && n - i > REMOVE_HISTORY ? n - i - REMOVE_HISTORY : 0;
 		st = find_run(r, messages + i, before > 0 ? before : n - i, &run, &used);

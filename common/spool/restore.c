@@ -84,22 +84,13 @@ add_message(struct restore *r, uint64_t message)
 	return SPOOL_OK;
 }
 
-static int
-compare_messages(const void *a, const void *b)
-{
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-	return (x > y) - (x < y);
-}
-
 /* What is named twice is named. */
 static void
 drop_doubles(struct restore *r)
 {
 	size_t kept = 0;
 
-	if (r->n > 1)
-		qsort(r->messages, r->n, sizeof(*r->messages), compare_messages);
+	num_sort(r->messages, r->n);
 	for (size_t i = 0; i < r->n; i++)
 		if (i == 0 || r->messages[i] != r->messages[kept - 1])
 			r->messages[kept++] = r->messages[i];

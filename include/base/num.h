@@ -55,4 +55,8 @@ void num_format_hex(char *text, const void *buf, size_t len);
 /* Exactly 2*len hexadecimal digits, either case; 0 or -1. */
 int num_parse_hex(const char *text, size_t text_len, void *buf, size_t len);
 
+/* Puts n numbers, which may be none, in order, the least first.  What is in order, as ids mostly
+ * are, costs one look at each. */
+void num_sort(uint64_t *list, size_t n);
+
 #endif

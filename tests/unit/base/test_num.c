@@ -341,6 +341,34 @@ START_TEST(hexadecimal_both_ways)
 }
 END_TEST
 
+static const struct {
+	uint64_t list[6], want[6];
+	size_t n;
+} unsorted[] = {
+	{ { 9, 1 }, { 9, 1 }, 0 },
+	{ { 9, 1 }, { 9, 1 }, 1 },
+	{ { 9, 1, 0 }, { 1, 9, 0 }, 2 },
+	{ { 1, 1, 2, 3, 9, 9 }, { 1, 1, 2, 3, 9, 9 }, 6 },
+	/* Only the last pair is wrong, and only the first. */
+	{ { 1, 2, 3, 4, 9, 5 }, { 1, 2, 3, 4, 5, 9 }, 6 },
+	{ { 2, 1, 3, 4, 5, 9 }, { 1, 2, 3, 4, 5, 9 }, 6 },
+	/* Too far apart for a difference. */
+	{ { UINT64_MAX, 0, INT64_MAX, UINT64_MAX, 1 }, { 0, 1, INT64_MAX, UINT64_MAX, UINT64_MAX },
+	    5 },
+};
+
+START_TEST(numbers_in_order)
+{
+	uint64_t list[6];
+
+	memcpy(list, unsorted[_i].list, sizeof(list));
+	num_sort(list, unsorted[_i].n);
+	for (size_t i = 0; i < COUNT(list); i++)
+		ck_assert_uint_eq(list[i], unsorted[_i].want[i]);
+	num_sort(NULL, 0);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -360,6 +388,7 @@ main(void)
 	tcase_add_loop_test(tc, short_sizes_have_three_figures, 0, COUNT(short_sizes));
 	tcase_add_loop_test(tc, times_are_rfc_3339, 0, COUNT(times));
 	tcase_add_loop_test(tc, hexadecimal_both_ways, 0, COUNT(hexes));
+	tcase_add_loop_test(tc, numbers_in_order, 0, COUNT(unsorted));
 	suite_add_tcase(suite, tc);
 	srunner_run_all(runner, CK_NORMAL);
 	failed = srunner_ntests_failed(runner);
