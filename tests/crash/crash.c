@@ -517,6 +517,6 @@ main(int argc, char **argv)
 	run_workers(&begun);
 	rc = report(&begun_at);
 	image_release(&begun);
-	image_remove(base);
+	folder_remove(base);
 	return rc;
 }

@@ -70,9 +70,6 @@ bool image_pending(const struct image *);
 /* Makes the folders hold what this end leaves; nobody has them open. */
 void image_write(const struct image *, enum end, uint64_t random, const char *dir);
 
-/* Removes a folder and all in it. */
-void image_remove(const char *dir);
-
 /* For trace_begin(): the names of the page cache. */
 bool image_find(void *image, enum folder, const char *name, uint32_t *file_r);
 

@@ -9,6 +9,7 @@
 #include "load.h"
 #include "spool/backup.h"
 #include "spool/check.h"
+#include "tests/lib/folder.h"
 #include "verify_internal.h"
 
 /* Later than any backup of the load: a restore refuses a clock that stands before it. */
@@ -73,7 +74,7 @@ check_restored(struct verdict *v, const char *from, const char *dir)
 		spool_close(&sp);
 	}
 	strbuf_release(&err);
-	image_remove(dir);
+	folder_remove(dir);
 	v->len = restored.len;
 }
 

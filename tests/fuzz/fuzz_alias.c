@@ -9,7 +9,6 @@
  * it or nothing; an address reaches the mailboxes that the model says, each once, whatever rings and
  * chains there are; and never more than ACCOUNT_TARGETS_MAX.
  */
-#include <ftw.h>
 #include <stdint.h>
 #include <unistd.h>
 
@@ -61,18 +60,11 @@ change(const char *sql)
 	REQUIRE(index_write_commit(sp, &c, false) == SPOOL_OK);
 }
 
-static int
-remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st, (void)type, (void)ftw;
-	return remove(path);
-}
-
 static void
 remove_spool(void)
 {
 	spool_close(&sp);
-	nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	folder_remove(dir);
 }
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);

@@ -7,7 +7,6 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <inttypes.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -110,17 +109,10 @@ empty_folder(const char *name, const char *but)
 		closedir(folder);
 }
 
-static int
-remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st, (void)type, (void)ftw;
-	return remove(path);
-}
-
 static void
 remove_spool(void)
 {
-	nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	folder_remove(dir);
 	for (size_t i = 0; i < INDEXED_GONE; i++)
 		free(indexes[i].octets);
 }

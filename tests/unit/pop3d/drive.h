@@ -7,7 +7,6 @@
 #define TESTS_UNIT_POP3D_DRIVE_H
 
 #include <assert.h>
-#include <ftw.h>
 #include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -54,13 +53,6 @@ struct drive {
 };
 
 /* --- the site -------------------------------------------------------------- */
-
-static inline int
-site_unlink(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st, (void)type, (void)ftw;
-	return remove(path);
-}
 
 _Noreturn static inline void
 site_die(const char *what, const char *why)
@@ -187,7 +179,7 @@ site_close(struct site *site)
 	peers_free(&site->pop3d.peers);
 	config_unref(&site->pop3d.config);
 	loop_free(&site->loop);
-	nftw(site->dir, site_unlink, 16, FTW_DEPTH | FTW_PHYS);
+	folder_remove(site->dir);
 }
 
 static inline void

@@ -8,7 +8,6 @@
 
 #include <arpa/inet.h>
 #include <assert.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,13 +44,6 @@ struct drive {
 	enum session_want want;
 	bool woken;
 };
-
-static inline int
-site_unlink(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st, (void)type, (void)ftw;
-	return remove(path);
-}
 
 static inline void
 site_die(const char *what, const char *why)
@@ -165,7 +157,7 @@ site_close(struct site *site)
 	spool_close(&site->spool);
 	loop_free(&site->loop);
 	config_unref(&site->config);
-	nftw(site->dir, site_unlink, 16, FTW_DEPTH | FTW_PHYS);
+	folder_remove(site->dir);
 }
 
 /* How many messages a mailbox has. */

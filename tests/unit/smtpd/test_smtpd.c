@@ -44,7 +44,7 @@ START_TEST(lmtp_is_not_on_port_25)
 		ck_assert_str_eq(err.buf, "");
 	smtpd_close(&d);
 	strbuf_release(&err);
-	nftw(dir, site_unlink, 16, FTW_DEPTH | FTW_PHYS);
+	folder_remove(dir);
 }
 END_TEST
 
@@ -64,7 +64,7 @@ make_dir(void)
 static void
 remove_dir(void)
 {
-	ck_assert_int_eq(nftw(dir, site_unlink, 16, FTW_DEPTH | FTW_PHYS), 0);
+	ck_assert_int_eq(folder_remove(dir), 0);
 }
 
 static void
@@ -104,7 +104,7 @@ without_locks(void)
 
 	a_spool();
 	snprintf(path, sizeof(path), "%s/locks", spool_dir);
-	ck_assert_int_eq(nftw(path, site_unlink, 16, FTW_DEPTH | FTW_PHYS), 0);
+	ck_assert_int_eq(folder_remove(path), 0);
 	fclose(fopen(path, "w"));
 }
 

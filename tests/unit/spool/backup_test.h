@@ -158,7 +158,7 @@ SPOOL_TEST_MAYBE static void
 change_to_other(void)
 {
 	spool_close(&sp);
-	ck_assert_int_eq(nftw(spool_test_dir, spool_test_unlink, 16, FTW_DEPTH | FTW_PHYS), 0);
+	ck_assert_int_eq(folder_remove(spool_test_dir), 0);
 	ck_assert_int_eq(rename(other_dir, spool_test_dir), 0);
 	sp = spool_test_open(SPOOL_ADMIN);
 }

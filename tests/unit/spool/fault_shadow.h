@@ -147,8 +147,8 @@ fault_reset(void)
 	snprintf(to, sizeof(to), "%s/index/index.db-shm", spool_test_dir);
 	unlink(to);
 	snprintf(to, sizeof(to), "%s/segments", spool_test_dir);
-	ck_assert_int_eq(nftw(to, spool_test_unlink, 16, FTW_DEPTH | FTW_PHYS), 0);
-	ck_assert_int_eq(nftw(fault_shadow, spool_test_unlink, 16, FTW_DEPTH | FTW_PHYS), 0);
+	ck_assert_int_eq(folder_remove(to), 0);
+	ck_assert_int_eq(folder_remove(fault_shadow), 0);
 	ck_assert_int_eq(mkdir(to, 0700), 0);
 	ck_assert_int_eq(mkdir(fault_shadow, 0700), 0);
 }

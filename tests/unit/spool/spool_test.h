@@ -8,7 +8,6 @@
 #define TESTS_UNIT_SPOOL_SPOOL_TEST_H
 
 #include <check.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,15 +22,6 @@
 #define SPOOL_TEST_MAYBE __attribute__((unused))
 
 static char spool_test_dir[256];
-
-static int
-spool_test_unlink(const char *path, const struct stat *st, int kind, struct FTW *ftw)
-{
-	(void)st;
-	(void)kind;
-	(void)ftw;
-	return remove(path);
-}
 
 SPOOL_TEST_MAYBE static void
 spool_test_make_in(const char *dir)
@@ -60,7 +50,7 @@ spool_test_remove(void)
 
 	ck_assert_ptr_nonnull(slash);
 	*slash = '\0';
-	ck_assert_int_eq(nftw(spool_test_dir, spool_test_unlink, 16, FTW_DEPTH | FTW_PHYS), 0);
+	ck_assert_int_eq(folder_remove(spool_test_dir), 0);
 }
 
 SPOOL_TEST_MAYBE static struct spool *
