@@ -18,6 +18,7 @@
 #include "common/spool/segment.h"
 #include "common/spool/spool_internal.h"
 #include "spool/delivery.h"
+#include "spool/maildrop.h"
 #include "spool_test.h"
 
 /* --- the index ------------------------------------------------------------ */
@@ -291,6 +292,17 @@ test_invariants(struct spool *sp)
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++)
 		ck_assert_msg(test_number(sp, wrong[i]) == -1, "%s: %lld", wrong[i],
 		    (long long)test_number(sp, wrong[i]));
+}
+
+/* A mailbox as a session has it, for maildrop_close(). */
+SPOOL_TEST_MAYBE static struct maildrop *
+test_maildrop(struct spool *sp, uint64_t mailbox)
+{
+	struct maildrop *md;
+
+	ck_assert_int_eq(maildrop_lock(sp, mailbox, "test", &md), SPOOL_OK);
+	ck_assert_int_eq(maildrop_load(md), SPOOL_OK);
+	return md;
 }
 
 #endif

@@ -27,16 +27,6 @@ teardown(void)
 	spool_test_remove();
 }
 
-static struct maildrop *
-open_maildrop(uint64_t mailbox)
-{
-	struct maildrop *md;
-
-	ck_assert_int_eq(maildrop_lock(sp, mailbox, "test", &md), SPOOL_OK);
-	ck_assert_int_eq(maildrop_load(md), SPOOL_OK);
-	return md;
-}
-
 static uint64_t
 deliver(unsigned number, size_t len, uint64_t first, uint64_t last)
 {

@@ -82,10 +82,8 @@ stays(struct spool *sp, const char *sql, int64_t want)
 static void
 remove_all(struct spool *sp, uint64_t mailbox)
 {
-	struct maildrop *md;
+	struct maildrop *md = test_maildrop(sp, mailbox);
 
-	ck_assert_int_eq(maildrop_lock(sp, mailbox, "test", &md), SPOOL_OK);
-	ck_assert_int_eq(maildrop_load(md), SPOOL_OK);
 	for (size_t i = 0; i < maildrop_count(md); i++)
 		maildrop_mark(md, i);
 	ck_assert_int_eq(maildrop_update(md), SPOOL_OK);

@@ -41,7 +41,7 @@ write_entry(void *arg, const struct maildrop_entry *e)
 
 START_TEST(empty)
 {
-	struct maildrop *md = open_maildrop(1);
+	struct maildrop *md = test_maildrop(sp, 1);
 	size_t i;
 
 	ck_assert_uint_eq(maildrop_count(md), 0);
@@ -78,7 +78,7 @@ START_TEST(order)
 	want[3] = ids[4];
 	want[4] = ids[2];
 
-	md = open_maildrop(1);
+	md = test_maildrop(sp, 1);
 	ck_assert_uint_eq(maildrop_count(md), 5);
 	for (i = 0; i < 5; i++) {
 		spool_uid_format(uid, want[i]);
@@ -126,7 +126,7 @@ START_TEST(uids)
 	    longest, ids[1], ids[1], ids[3]);
 	test_sql(sp, sql);
 
-	md = open_maildrop(1);
+	md = test_maildrop(sp, 1);
 	ck_assert_uint_eq(maildrop_uid(md, 1, uid), MAILDROP_UID_MAX);
 	ck_assert_str_eq(uid, longest);
 	ck_assert_int_eq(maildrop_find(md, longest, &at), SPOOL_OK);
@@ -165,7 +165,7 @@ START_TEST(only_what_is_there)
 	    " used = used - (SELECT min(octets) FROM entry) WHERE id = 1;"
 	    "UPDATE meta SET value = 1 WHERE key = 'kept_blocks';"
 	    "UPDATE entry SET state = 1 WHERE octets < 300");
-	md = open_maildrop(1);
+	md = test_maildrop(sp, 1);
 	ck_assert_uint_eq(maildrop_count(md), 1);
 	ck_assert_uint_eq(maildrop_octets(md, 0), 300 + prefix_len(1));
 	ck_assert_int_eq(maildrop_list(sp, 1, write_entry, &listed), SPOOL_OK);
@@ -184,20 +184,20 @@ START_TEST(uids_stay)
 	strbuf_init(&after, 4096);
 	for (unsigned i = 0; i < 5; i++)
 		deliver(i, 150, 1, 2);
-	md = open_maildrop(1);
+	md = test_maildrop(sp, 1);
 	write_uids(md, &before);
 	maildrop_close(&md);
 	spool_close(&sp);
 	sp = spool_test_open(SPOOL_ADMIN);
 	deliver(5, 150, 2, 2);
-	md = open_maildrop(1);
+	md = test_maildrop(sp, 1);
 	write_uids(md, &after);
 	ck_assert_str_eq(after.buf, before.buf);
 	/* What goes takes no other's UID along. */
 	maildrop_mark(md, 0);
 	ck_assert_int_eq(maildrop_update(md), SPOOL_OK);
 	maildrop_close(&md);
-	md = open_maildrop(1);
+	md = test_maildrop(sp, 1);
 	strbuf_clear(&after);
 	write_uids(md, &after);
 	ck_assert_str_eq(after.buf, strchr(before.buf, ' ') + 1);
@@ -222,7 +222,7 @@ START_TEST(uids_are_never_used_again)
 		id = deliver((unsigned)i, 150, 1, 1);
 		ck_assert_uint_gt(id, newest);
 		newest = id;
-		md = open_maildrop(1);
+		md = test_maildrop(sp, 1);
 		ck_assert_uint_eq(maildrop_count(md), 1);
 		maildrop_mark(md, 0);
 		ck_assert_int_eq(maildrop_update(md), SPOOL_OK);
@@ -246,7 +246,7 @@ START_TEST(marks)
 
 	for (unsigned i = 0; i < 3; i++)
 		deliver(i, 150 + i, 1, 1);
-	md = open_maildrop(1);
+	md = test_maildrop(sp, 1);
 	all = maildrop_live_octets(md);
 	ck_assert(!maildrop_marked(md, 1));
 	maildrop_mark(md, 1);
@@ -265,7 +265,7 @@ START_TEST(marks)
 	ck_assert_int_eq(maildrop_update(md), SPOOL_OK);
 	maildrop_mark(md, 2);
 	maildrop_close(&md);
-	md = open_maildrop(1);
+	md = test_maildrop(sp, 1);
 	ck_assert_uint_eq(maildrop_live_count(md), 3);
 	maildrop_close(&md);
 }
@@ -374,7 +374,7 @@ START_TEST(large_totals)
 	ck_assert_int_eq(index_run(c, index_stmt(c, grow)), SPOOL_OK);
 	ck_assert_int_eq(index_run(c, index_stmt(c, sums)), SPOOL_OK);
 	ck_assert_int_eq(index_write_commit(sp, &c, false), SPOOL_OK);
-	md = open_maildrop(2);
+	md = test_maildrop(sp, 2);
 	ck_assert_uint_eq(maildrop_octets(md, 0), each);
 	ck_assert_uint_eq(maildrop_live_octets(md), 2 * each);
 	maildrop_mark(md, 1);

@@ -33,16 +33,6 @@ teardown(void)
 	spool_test_remove();
 }
 
-static struct maildrop *
-open_maildrop(uint64_t mailbox)
-{
-	struct maildrop *md;
-
-	ck_assert_int_eq(maildrop_lock(sp, mailbox, "test", &md), SPOOL_OK);
-	ck_assert_int_eq(maildrop_load(md), SPOOL_OK);
-	return md;
-}
-
 /* `n` messages in mailbox 1, the i-th of i octets and received i seconds before NOW_S; `keep` is
  * SQL. */
 static void
@@ -120,7 +110,7 @@ START_TEST(a_retrieval_is_noted)
 	struct maildrop *md;
 
 	make_entries(3, limits[_i].keep);
-	md = open_maildrop(1);
+	md = test_maildrop(sp, 1);
 	ck_assert(!maildrop_has_unnoted(md));
 	maildrop_note_retrieved(md, at(md, 2));
 	maildrop_note_retrieved(md, at(md, 2));
@@ -148,7 +138,7 @@ START_TEST(noted_once)
 	off_t size;
 
 	make_entries(2, "172800");
-	md = open_maildrop(1);
+	md = test_maildrop(sp, 1);
 	maildrop_note_retrieved(md, at(md, 1));
 	ck_assert_int_eq(maildrop_note(md), SPOOL_OK);
 	maildrop_close(&md);
@@ -156,7 +146,7 @@ START_TEST(noted_once)
 	clock_set(1000, (NOW_S + 5 * DAY) * 1000);
 	size = log_size();
 	for (int quit = 0; quit < 2; quit++) {
-		md = open_maildrop(1);
+		md = test_maildrop(sp, 1);
 		maildrop_note_retrieved(md, at(md, 1));
 		ck_assert(!maildrop_has_unnoted(md));
 		ck_assert_int_eq(quit ? maildrop_update(md) : maildrop_note(md), SPOOL_OK);
@@ -165,7 +155,7 @@ START_TEST(noted_once)
 	ck_assert_int_eq(log_size(), size);
 
 	/* Nor does it change where a transaction is due. */
-	md = open_maildrop(1);
+	md = test_maildrop(sp, 1);
 	maildrop_note_retrieved(md, at(md, 1));
 	maildrop_note_retrieved(md, at(md, 2));
 	ck_assert_int_eq(maildrop_update(md), SPOOL_OK);
@@ -183,7 +173,7 @@ START_TEST(noted_once_by_two_updates)
 	struct maildrop *md;
 
 	make_entries(1, "172800");
-	md = open_maildrop(1);
+	md = test_maildrop(sp, 1);
 	maildrop_note_retrieved(md, 0);
 	ck_assert_int_eq(maildrop_update(md), SPOOL_OK);
 	clock_set(1000, (NOW_S + 5 * DAY) * 1000);
@@ -200,7 +190,7 @@ START_TEST(nothing_stays_behind_quit)
 	struct maildrop *md;
 
 	make_entries(5, "CASE WHEN i < 4 THEN 0 ELSE 172800 END");
-	md = open_maildrop(1);
+	md = test_maildrop(sp, 1);
 	maildrop_note_retrieved(md, at(md, 1));
 	maildrop_note_retrieved(md, at(md, 2));
 	maildrop_mark(md, at(md, 2));
@@ -230,7 +220,7 @@ START_TEST(unmarked_and_still_retrieved)
 	struct maildrop *md;
 
 	make_entries(3, "CASE WHEN i = 1 THEN 0 ELSE NULL END");
-	md = open_maildrop(1);
+	md = test_maildrop(sp, 1);
 	for (size_t i = 0; i < 3; i++) {
 		maildrop_mark(md, i);
 		maildrop_note_retrieved(md, i);
@@ -252,7 +242,7 @@ START_TEST(other_ends)
 	struct maildrop *md;
 
 	make_entries(3, "CASE WHEN i = 1 THEN 0 ELSE 172800 END");
-	md = open_maildrop(1);
+	md = test_maildrop(sp, 1);
 	maildrop_note_retrieved(md, at(md, 1));
 	ck_assert(!maildrop_has_unnoted(md));
 	ck_assert_int_eq(maildrop_note(md), SPOOL_OK);
@@ -274,7 +264,7 @@ START_TEST(more_time_meanwhile)
 	struct maildrop *md;
 
 	make_entries(2, "0");
-	md = open_maildrop(1);
+	md = test_maildrop(sp, 1);
 	maildrop_note_retrieved(md, at(md, 1));
 	maildrop_note_retrieved(md, at(md, 2));
 	test_sql(sp, "UPDATE entry SET keep_retrieved_s = 86400 WHERE octets = 1");
@@ -293,7 +283,7 @@ START_TEST(less_time_meanwhile)
 	struct maildrop *md;
 
 	make_entries(1, "172800");
-	md = open_maildrop(1);
+	md = test_maildrop(sp, 1);
 	maildrop_note_retrieved(md, 0);
 	test_sql(sp, "UPDATE entry SET keep_retrieved_s = 0");
 	ck_assert_int_eq(maildrop_update(md), SPOOL_OK);
@@ -310,7 +300,7 @@ START_TEST(a_failed_note_is_none)
 	make_entries(3, "172800");
 	test_sql(sp, "CREATE TRIGGER fail BEFORE UPDATE ON entry WHEN OLD.octets = 1"
 		     " BEGIN SELECT RAISE(ABORT, 'no'); END");
-	md = open_maildrop(1);
+	md = test_maildrop(sp, 1);
 	for (size_t i = 0; i < 3; i++)
 		maildrop_note_retrieved(md, i);
 	ck_assert_int_eq(maildrop_note(md), SPOOL_IO);
@@ -341,7 +331,7 @@ START_TEST(all_or_none)
 	snprintf(sql, sizeof(sql), "CREATE TRIGGER fail %s BEGIN SELECT RAISE(ABORT, 'no'); END",
 	    failures[_i]);
 	test_sql(sp, sql);
-	md = open_maildrop(1);
+	md = test_maildrop(sp, 1);
 	maildrop_mark(md, at(md, 1));
 	maildrop_note_retrieved(md, at(md, 2));
 	maildrop_note_retrieved(md, at(md, 3));
@@ -389,7 +379,7 @@ START_TEST(synced_where_something_goes)
 	ck_assert_int_eq(spool_open_on(&options, &ops, &sp, &err), SPOOL_OK);
 	strbuf_release(&err);
 	ck_assert_int_eq(spool_wait_ready(sp), SPOOL_OK);
-	md = open_maildrop(1);
+	md = test_maildrop(sp, 1);
 	maildrop_note_retrieved(md, at(md, 2));
 	before = syncs;
 	ck_assert_int_eq(maildrop_update(md), SPOOL_OK);
@@ -445,7 +435,7 @@ START_TEST(retention_of_a_maildrop)
 	    " WHERE id = 1",
 	    promises[_i].settings, promises[_i].entry);
 	test_sql(sp, sql);
-	md = open_maildrop(1);
+	md = test_maildrop(sp, 1);
 	ck_assert_msg(maildrop_retention_days(md) == promises[_i].days, "%s: %" PRIu64,
 	    promises[_i].name, maildrop_retention_days(md));
 	maildrop_close(&md);

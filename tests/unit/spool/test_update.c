@@ -11,7 +11,7 @@ START_TEST(update)
 	shared = deliver(0, 200, 1, 3);
 	own = deliver(1, 300, 1, 1);
 	deliver(2, 400, 1, 2);
-	md = open_maildrop(1);
+	md = test_maildrop(sp, 1);
 	/* What comes while it is open is not in the list and does not go. */
 	late = deliver(3, 500, 1, 1);
 	ck_assert_uint_eq(maildrop_count(md), 3);
@@ -32,14 +32,14 @@ START_TEST(update)
 	ck_assert_uint_eq(test_copies(sp, 1, 3), 1);
 	ck_assert_uint_eq(test_copies(sp, 2, 0), 1);
 	ck_assert_uint_eq(test_copies(sp, 3, 0), 1);
-	md = open_maildrop(1);
+	md = test_maildrop(sp, 1);
 	ck_assert_uint_eq(maildrop_count(md), 2);
 	ck_assert_uint_gt(late, shared);
 	maildrop_close(&md);
 
 	/* The last who holds it makes it garbage. */
 	for (uint64_t i = 2; i <= 3; i++) {
-		md = open_maildrop(i);
+		md = test_maildrop(sp, i);
 		maildrop_mark(md, 0);
 		ck_assert_int_eq(maildrop_update(md), SPOOL_OK);
 		maildrop_close(&md);
@@ -73,7 +73,7 @@ START_TEST(fifty_thousand_at_once)
 	struct maildrop *md;
 
 	make_entries(n + 1);
-	md = open_maildrop(1);
+	md = test_maildrop(sp, 1);
 	ck_assert_uint_eq(maildrop_count(md), n + 1);
 	for (unsigned i = 0; i < n; i++) {
 		/* The greatest id was received first. */
@@ -84,7 +84,7 @@ START_TEST(fifty_thousand_at_once)
 	ck_assert_uint_eq(maildrop_live_octets(md), 1);
 	ck_assert_int_eq(maildrop_update(md), SPOOL_OK);
 	maildrop_close(&md);
-	md = open_maildrop(1);
+	md = test_maildrop(sp, 1);
 	ck_assert_uint_eq(maildrop_count(md), 1);
 	maildrop_uid(md, 0, uid);
 	ck_assert_str_eq(uid, "0000000000e00001");
@@ -114,7 +114,7 @@ START_TEST(all_or_none)
 	snprintf(sql, sizeof(sql), "CREATE TRIGGER fail %s BEGIN SELECT RAISE(ABORT, 'no'); END",
 	    failures[_i].trigger);
 	test_sql(sp, sql);
-	md = open_maildrop(1);
+	md = test_maildrop(sp, 1);
 	for (size_t i = 0; i < 100; i++)
 		maildrop_mark(md, i);
 	ck_assert_int_eq(maildrop_update(md), SPOOL_IO);
@@ -125,7 +125,7 @@ START_TEST(all_or_none)
 
 	/* Without what failed, the same goes well. */
 	test_sql(sp, "DROP TRIGGER fail");
-	md = open_maildrop(1);
+	md = test_maildrop(sp, 1);
 	for (size_t i = 0; i < 100; i++)
 		maildrop_mark(md, i);
 	ck_assert_int_eq(maildrop_update(md), SPOOL_OK);
@@ -159,7 +159,7 @@ START_TEST(failed_sync_is_no_success)
 	strbuf_init(&err, 1024);
 	ck_assert_int_eq(spool_open_on(&options, &ops, &sp, &err), SPOOL_OK);
 	strbuf_release(&err);
-	md = open_maildrop(1);
+	md = test_maildrop(sp, 1);
 	maildrop_mark(md, 3);
 	sync_fails = true;
 	ck_assert_int_eq(maildrop_update(md), SPOOL_UNKNOWN);

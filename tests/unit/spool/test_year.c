@@ -225,11 +225,9 @@ find(const struct maildrop *md, size_t k)
 static void
 log_in(unsigned mailbox, unsigned hour)
 {
-	struct maildrop *md;
+	struct maildrop *md = test_maildrop(sp, mailbox);
 	uint64_t days;
 
-	ck_assert_int_eq(maildrop_lock(sp, mailbox, "test", &md), SPOOL_OK);
-	ck_assert_int_eq(maildrop_load(md), SPOOL_OK);
 	compare(md, mailbox);
 	days = maildrop_retention_days(md);
 	for (unsigned i = 0; i < nmessages; i++)
