@@ -33,7 +33,7 @@ struct lock_maildrop {
 	struct map_node node; /* in locks.held, by mailbox */
 	uint64_t mailbox;
 	uint64_t since_ms;
-	char who[LOCK_WHO_MAX];
+	char who[];
 };
 
 /* 0, 1 when somebody else has it (never when waiting), -1 with errno. */
@@ -247,7 +247,8 @@ enum spool_status
 lock_maildrop(struct locks *l, uint64_t mailbox, const char *who, struct lock_maildrop **l_r)
 {
 	struct map_key key = map_key_u64(mailbox);
-	struct lock_maildrop *held = mem_array(1, sizeof(*held));
+	size_t len = strnlen(who, LOCK_WHO_MAX - 1);
+	struct lock_maildrop *held = mem_array(1, sizeof(*held) + len + 1);
 	enum spool_status st = SPOOL_NO_MEMORY;
 	int fd, rc;
 
@@ -257,7 +258,7 @@ lock_maildrop(struct locks *l, uint64_t mailbox, const char *who, struct lock_ma
 	held->mailbox = mailbox;
 	held->since_ms = clock_wall_ms();
 	held->node.key = key;
-	snprintf(held->who, sizeof(held->who), "%s", who);
+	memcpy(held->who, who, len);
 
 	pthread_mutex_lock(&l->mutex);
 	if (map_find(&l->held, key) != NULL) {
@@ -312,7 +313,7 @@ lock_maildrop_holder(
 	if (node != NULL) {
 		const struct lock_maildrop *held = MAP_OBJECT(node, struct lock_maildrop, node);
 
-		memcpy(who, held->who, LOCK_WHO_MAX);
+		snprintf(who, LOCK_WHO_MAX, "%s", held->who);
 		*since_ms_r = held->since_ms;
 	}
 	pthread_mutex_unlock(&l->mutex);

@@ -88,6 +88,7 @@ maildrop_close(struct maildrop **mdp)
 		return;
 	lock_maildrop_release(&md->spool->locks, &md->lock);
 	strbuf_release(&md->texts);
+	free(md->address);
 	free(md->apart);
 	free(md->foreign);
 	free(md->items);
@@ -105,6 +106,7 @@ static enum spool_status
 read_mailbox(struct index_conn *c, struct maildrop *md, uint64_t *messages_r)
 {
 	sqlite3_stmt *stmt = account_query(c, sql_mailbox, "u", md->mailbox);
+	char address[ACCOUNT_ADDRESS_MAX];
 	enum spool_status st;
 	bool row;
 
@@ -115,7 +117,11 @@ read_mailbox(struct index_conn *c, struct maildrop *md, uint64_t *messages_r)
 		return st;
 	lower_retention(md, sqlite3_column_int64(stmt, 2));
 	*messages_r = account_u64(stmt, 3);
-	return account_text_address(stmt, 0, 1, md->address);
+	st = account_text_address(stmt, 0, 1, address);
+	if (st != SPOOL_OK)
+		return st;
+	md->address = mem_dup(address, strlen(address));
+	return md->address != NULL ? SPOOL_OK : SPOOL_NO_MEMORY;
 }
 
 /* What a row says of ages: bits for the item, and how long the message stays at the least. */

@@ -40,7 +40,7 @@ struct maildrop {
 	struct spool *spool;            /* borrowed */
 	uint64_t mailbox;
 	struct lock_maildrop *lock;     /* owned; NULL in a view */
-	char address[ACCOUNT_ADDRESS_MAX];
+	char *address;                  /* owned; NULL until it is loaded */
 
 	struct maildrop_item *items;    /* owned, in order */
 	size_t n;
