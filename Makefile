@@ -1,10 +1,13 @@
 # Restante: smtpd, pop3d and pop-admin.  One Makefile, no recursion.
 #
 #   make            the three programs, in $(BUILD)
-#   make check      every test          make SAN=address,undefined check
+#   make check      every test, or with ONLY=TEXT those in whose name it is
+#                   make SAN=address,undefined check; check-concurrent: what has threads
 #   make unit       the unit tests      make unit-mail: those of one area
 #   make lint       who includes whom, static analysis, documents against tests
-#   make fuzz       each fuzzer for FUZZ_SECONDS
+#   make format     the sources as .clang-format has them
+#   make fuzz       each fuzzer for FUZZ_SECONDS; fuzz-bugs: each finds the bug that is kept for it;
+#                   fuzz-coverage: the branches that they reach
 #   make coverage   which branches make check takes
 #   make crash      what a power cut at any instant leaves, opened and looked at; MUTATE=NAME: with
 #                   a fault put in, crash-mutations: with each
@@ -14,7 +17,7 @@
 #   make bench      Restante beside other servers and the machine's limits; QUICK=1: in two minutes
 #                   bench-growth: as mailboxes and spool grow; bench-upkeep: what expiry costs
 #   make instructions  what a message costs in instructions, beside the kept counts; KEEP=1 keeps these
-#   make kill       kill -9 of daemons and pop-admin under load, KILLS times
+#   make kill       kill -9 of daemons and pop-admin under load, KILLS times; VICTIM=NAME: of one kind
 #   make soak       MINUTES of load and faults; in the end memory, descriptors, log and disk are level
 #   make demo       a throw-away site that takes and serves one message
 #   make install    PREFIX and DESTDIR are heeded
