@@ -184,8 +184,23 @@ read_header(struct reindex *x, int fd, uint64_t number, struct segment_id *id_r,
 	return *good_r ? st : mend_header(x, fd, number, st == SPOOL_VERSION, id_r, good_r);
 }
 
+/* Whose writer lives is not at its end, and must not be taken for closed: what he adds would be in no
+ * mailbox.  The bytes in locks/ do not tell when these files were made anew under him. */
 static enum spool_status
-scan_segment(struct reindex *x, const struct files_entry *file)
+has_no_writer(const struct reindex *x, int fd, const char *name, struct strbuf *err)
+{
+	int rc = lock_segment(fd);
+
+	if (rc < 0)
+		return spool_failed("lock_failed", name, errno);
+	if (rc > 0)
+		strbuf_addf(err, "%s: smtpd or an import writes to segments/%s: stop it first",
+		    x->spool.dir, name);
+	return rc > 0 ? SPOOL_BUSY : SPOOL_OK;
+}
+
+static enum spool_status
+scan_segment(struct reindex *x, const struct files_entry *file, struct strbuf *err)
 {
 	struct scan s = { .x = x };
 	char name[SEGMENT_NAME_MAX];
@@ -197,7 +212,9 @@ scan_segment(struct reindex *x, const struct files_entry *file)
 	    disk_open(x->spool.disk, x->spool.segments_fd, segment_name(name, file->number), false);
 	if (s.fd < 0)
 		return spool_failed("segment_open_failed", name, errno);
-	st = read_header(x, s.fd, file->number, &s.id, &good);
+	st = has_no_writer(x, s.fd, name, err);
+	if (st == SPOOL_OK)
+		st = read_header(x, s.fd, file->number, &s.id, &good);
 	if (st == SPOOL_OK && good)
 		st = make_sure(&s);
 	if (st == SPOOL_OK && good)
@@ -215,7 +232,8 @@ scan_segment(struct reindex *x, const struct files_entry *file)
 }
 
 static enum spool_status
-scan_all(struct reindex *x, void (*progress)(void *arg, uint64_t done, uint64_t all), void *arg)
+scan_all(struct reindex *x, void (*progress)(void *arg, uint64_t done, uint64_t all), void *arg,
+    struct strbuf *err)
 {
 	uint64_t done = 0, told = 0, all = 0;
 	struct files files;
@@ -226,7 +244,7 @@ scan_all(struct reindex *x, void (*progress)(void *arg, uint64_t done, uint64_t 
 	for (size_t i = 0; i < files.n; i++)
 		all += files.list[i].size;
 	for (size_t i = 0; st == SPOOL_OK && i < files.n; i++) {
-		st = scan_segment(x, &files.list[i]);
+		st = scan_segment(x, &files.list[i], err);
 		done += files.list[i].size;
 		if (progress != NULL && done - told >= PROGRESS_STEP) {
 			told = done;
@@ -249,7 +267,7 @@ fill(struct reindex *x, void (*progress)(void *arg, uint64_t done, uint64_t all)
 	enum spool_status st = reindex_take_accounts(x, err);
 
 	if (st == SPOOL_OK)
-		st = scan_all(x, progress, arg);
+		st = scan_all(x, progress, arg, err);
 	if (st == SPOOL_OK)
 		st = reindex_finish_accounts(x);
 	/* Newer than any copy of the old one. */

@@ -311,6 +311,35 @@ START_TEST(refused_while_open)
 }
 END_TEST
 
+/* The locks were removed and made anew under a living writer: what he adds to a segment that was taken
+ * for closed would be in no mailbox. */
+START_TEST(refused_while_written)
+{
+	struct strbuf err;
+	int status = 0;
+
+	spool_close(&sp);
+	open_as(SPOOL_SMTPD);
+	ck_assert_int_eq(spool_wait_ready(sp), SPOOL_OK);
+	ck_assert_int_eq(test_deliver(sp, 9, 500, 3, 3, NULL), SPOOL_OK);
+	run("rm -r locks");
+	ck_assert_int_eq(locks_create(&disk_real, sp->dir_fd), 0);
+	if (fork() == 0) {
+		strbuf_init(&err, 1024);
+		if (reindex_spool(spool_test_dir, NULL, NULL, &result, &err) != SPOOL_BUSY)
+			_exit(1);
+		_exit(strstr(err.buf, "segments/") != NULL ? 0 : 2);
+	}
+	ck_assert_int_gt(wait(&status), 0);
+	ck_assert_int_eq(status, 0);
+	ck_assert_int_ne(access(path_of("index/rebuild.db"), F_OK), 0);
+	ck_assert_int_eq(test_deliver(sp, 10, 500, 3, 3, NULL), SPOOL_OK);
+	spool_close(&sp);
+	reindex();
+	ck_assert_uint_eq(shown(3), 2);
+}
+END_TEST
+
 /* One that was interrupted is begun anew, and meanwhile nobody opens the index. */
 START_TEST(interrupted)
 {
@@ -550,6 +579,7 @@ main(void)
 	tcase_add_test(tc, id_beyond_all);
 	tcase_add_test(tc, one_address_after_another);
 	tcase_add_test(tc, refused_while_open);
+	tcase_add_test(tc, refused_while_written);
 	tcase_add_test(tc, interrupted);
 	tcase_add_test(tc, interrupted_before_the_rename);
 	tcase_add_loop_test(tc, segments_are_synced, 0, 2);
