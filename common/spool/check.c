@@ -59,6 +59,8 @@ static const char sql_kept[] = "UPDATE meta SET value = value + ?1 WHERE key = '
 static const char sql_removed[] = "UPDATE entry SET removed_s = ?3 WHERE mailbox = ?1"
 				  " AND message = ?2 AND state = 1 AND removed_s IS NULL";
 static const char sql_closed[] = "UPDATE segment SET state = 1 WHERE number = ?1";
+static const char sql_unfinished[] =
+    "UPDATE segment SET state = 0, mark = max(mark, ?2) WHERE number = ?1 AND state = 1";
 static const char sql_forget[] = "DELETE FROM segment WHERE number = ?1 AND live = 0";
 static const char sql_newest[] =
     "UPDATE meta SET value = max(value, ?1) WHERE key = 'newest_segment'";
@@ -298,6 +300,49 @@ check_find_segment(struct check *k, uint64_t number)
 	return bsearch(&key, k->segments, k->nsegments, sizeof(*k->segments), compare_segments);
 }
 
+/* Whether recovery would enter anything that lies in the file at `block` or behind. */
+static bool
+has_record(struct check *k, const struct check_segment *s, uint64_t block)
+{
+	uint8_t buf[SEGMENT_HEADER_LEN];
+	char name[SEGMENT_NAME_MAX];
+	struct record_envelope e;
+	struct segment_id id;
+	struct record r;
+	bool found = false;
+	int fd;
+
+	fd = openat(k->sp->segments_fd, segment_name(name, s->number), O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	if (pread(fd, buf, sizeof(buf), 0) == (ssize_t)sizeof(buf) &&
+	    segment_header_decode(buf, &id) == SPOOL_OK && id.number == s->number)
+		for (; !found && block * RECORD_BLOCK < s->file->size; block++)
+			found = recover_read(fd, &id, block, &r, &e) == SPOOL_OK;
+	if (found)
+		record_envelope_release(&e);
+	close(fd);
+	return found;
+}
+
+/* A closed segment has no mail behind its mark: recovery went to the end, and so did its writer.  One
+ * that was taken for closed while its writer lived has, and it was acknowledged. */
+static void
+check_end(struct check *k, const struct check_segment *s)
+{
+	uint64_t end = s->end > s->mark ? s->end : s->mark;
+
+	if (s->file == NULL || s->state != 1 || s->file->size <= end * RECORD_BLOCK ||
+	    !has_record(k, s, end))
+		return;
+	check_mend(k, sql_unfinished, "uu", s->number, end);
+	k->recover = k->options->repair;
+	check_say(k, 0, 0,
+	    "segment %" PRIu64 " has mail behind block %" PRIu64
+	    ", where it is said to end: it is in no mailbox",
+	    s->number, end);
+}
+
 /* After the walk, when it is known what lives in each. */
 static void
 check_segments(struct check *k)
@@ -313,6 +358,7 @@ check_segments(struct check *k)
 			    "segment %" PRIu64 " has the state %d, which means nothing", s->number,
 			    s->state);
 		}
+		check_end(k, s);
 		if (s->live != s->found) {
 			check_mend(k, sql_live, "uu", s->number, s->found - s->live);
 			check_say(k, 0, 0,

@@ -38,6 +38,7 @@ struct check_segment {
 	uint64_t number, mark, live;
 	int state;
 	uint64_t found; /* messages that somebody holds */
+	uint64_t end;   /* the block behind the last that an entry, or garbage, has in it */
 	const struct files_entry *file;
 	bool is_short; /* its file, by its mark */
 };

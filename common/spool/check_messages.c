@@ -182,6 +182,8 @@ check_message(
 		    "begins before the one ahead of it ends: one of the two is damaged");
 	if (first->message + first->blocks > k->end)
 		k->end = first->message + first->blocks;
+	if (s != NULL && message_block(first->message) + first->blocks > s->end)
+		s->end = message_block(first->message) + first->blocks;
 	if (n == 0) {
 		if (s == NULL) {
 			check_mend(k, sql_no_garbage, "u", first->message);

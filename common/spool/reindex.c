@@ -205,7 +205,7 @@ scan_segment(struct reindex *x, const struct files_entry *file, struct strbuf *e
 	struct scan s = { .x = x };
 	char name[SEGMENT_NAME_MAX];
 	enum spool_status st;
-	bool good;
+	bool good = false;
 
 	s.end = (file->size + RECORD_BLOCK - 1) / RECORD_BLOCK;
 	s.fd =

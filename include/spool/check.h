@@ -11,7 +11,9 @@
  *
  * With `repair` sums, holders, live counts and marks are made to agree with the entries; entries
  * whose record is damaged or gone are set apart, a copy of the record in SPOOL/damaged/; and
- * those that were set apart and are whole again are taken back.  Nothing is deleted.
+ * those that were set apart and are whole again are taken back.  Files that the index does not
+ * know, and mail behind the mark of a closed segment, are entered as by recovery.  Nothing is
+ * deleted.
  *
  * Thread: any, one that may block for long.
  */

@@ -291,6 +291,38 @@ START_TEST(files_that_are_wrong)
 }
 END_TEST
 
+/* What lies behind the mark of a closed segment: it was taken for closed while its writer lived. */
+START_TEST(mail_behind_the_mark)
+{
+	struct strbuf text;
+	const struct check_options options = { .repair = true, .each = write_finding, .arg = &text };
+	struct check_result r;
+	char *found;
+
+	make_some();
+	deliver(5, 5200, 5, 5);
+	spool_close(&sp);
+	open_spool();
+	assert_right();
+	test_sql(sp, "UPDATE segment SET live = live - 1, mark ="
+	    " (SELECT message & 2097151 FROM entry WHERE mailbox = 5);"
+	    "DELETE FROM entry WHERE mailbox = 5;"
+	    "UPDATE mailbox SET used = 0, messages = 0 WHERE id = 5");
+	found = check(&r);
+	ck_assert_uint_eq(r.wrong, 1);
+	ck_assert_ptr_nonnull(strstr(found, "it is in no mailbox"));
+	free(found);
+	strbuf_init(&text, 1 << 20);
+	ck_assert_int_eq(check_spool(sp, &options, &r), SPOOL_OK);
+	strbuf_release(&text);
+	ck_assert_uint_eq(r.wrong, 1);
+	ck_assert_uint_eq(r.mended, 1);
+	assert_right();
+	ck_assert_int_eq(test_number(sp, "SELECT messages FROM mailbox WHERE id = 5"), 1);
+	ck_assert_int_eq(test_number(sp, "SELECT count(*) FROM entry WHERE state = 0"), 5);
+}
+END_TEST
+
 /* By the UID that is shown. */
 START_TEST(named_by_uid)
 {
@@ -340,6 +372,7 @@ main(void)
 	tcase_add_test(tc, mail_comes_and_goes_meanwhile);
 	tcase_add_loop_test(tc, each_drift, 0, COUNT(drifts));
 	tcase_add_test(tc, files_that_are_wrong);
+	tcase_add_test(tc, mail_behind_the_mark);
 	tcase_add_test(tc, named_by_uid);
 	tcase_add_test(tc, waits_for_upkeep);
 	suite_add_tcase(suite, tc);
