@@ -114,6 +114,37 @@ usable(struct spool *sp, enum index_db which, bool *looked_r)
 	return st != SPOOL_OK || health_index(sp) ? st : SPOOL_IO;
 }
 
+/* The secrets that have the name when somebody wants them are what counts: a daemon opens those that
+ * were put there meanwhile.  pop-admin, which writes them, opens them by name each time. */
+static enum spool_status
+hold_secrets(struct index_store *s)
+{
+	enum spool_status st = SPOOL_OK;
+
+	pthread_rwlock_rdlock(&s->exchange);
+	if (s->spool->role != SPOOL_POP3D || index_followed(s))
+		return SPOOL_OK;
+	pthread_rwlock_unlock(&s->exchange);
+	pthread_rwlock_wrlock(&s->exchange);
+	st = index_follow(s);
+	pthread_rwlock_unlock(&s->exchange);
+	if (st != SPOOL_OK)
+		return st;
+	pthread_rwlock_rdlock(&s->exchange);
+	/* Once more exchanged in between, for one that cannot be opened. */
+	if (s->writer != NULL)
+		return SPOOL_OK;
+	pthread_rwlock_unlock(&s->exchange);
+	return SPOOL_IO;
+}
+
+static void
+let_secrets_go(struct index_store *s)
+{
+	if (s->which == INDEX_SECRETS)
+		pthread_rwlock_unlock(&s->exchange);
+}
+
 enum spool_status
 index_read_begin(struct spool *sp, enum index_db which, struct index_conn **c_r)
 {
@@ -126,6 +157,10 @@ index_read_begin(struct spool *sp, enum index_db which, struct index_conn **c_r)
 	if (st != SPOOL_OK)
 		return st;
 	s = store_of(sp, which);
+	if (which == INDEX_SECRETS)
+		st = hold_secrets(s);
+	if (st != SPOOL_OK)
+		return st;
 	pthread_mutex_lock(&s->mutex);
 	c = s->idle;
 	if (c != NULL) {
@@ -141,10 +176,34 @@ index_read_begin(struct spool *sp, enum index_db which, struct index_conn **c_r)
 		st = index_log_compare(c);
 	if (st != SPOOL_OK) {
 		index_conn_close(c);
+		let_secrets_go(s);
 		c = NULL;
 	}
 	*c_r = c;
 	return st;
+}
+
+/* Keeps a reader for the next who wants one, unless it is not to be trusted or one too many. */
+static void
+put_idle(struct index_conn *c)
+{
+	struct index_store *s = c->store;
+
+	index_reset_all(c);
+	/* After some failures SQLite has ended it already. */
+	if (sqlite3_get_autocommit(c->db) || index_run(c, index_stmt(c, "COMMIT")) != SPOOL_OK) {
+		index_conn_close(c);
+		return;
+	}
+	pthread_mutex_lock(&s->mutex);
+	if (s->nidle < IDLE_MAX && c->generation == s->generation) {
+		c->next = s->idle;
+		s->idle = c;
+		s->nidle++;
+		c = NULL;
+	}
+	pthread_mutex_unlock(&s->mutex);
+	index_conn_close(c);
 }
 
 void
@@ -156,22 +215,10 @@ index_read_end(struct spool *sp, struct index_conn **cp)
 	if (c == NULL)
 		return;
 	*cp = NULL;
-	index_reset_all(c);
-	/* After some failures SQLite has ended it already. */
-	if (sqlite3_get_autocommit(c->db) || index_run(c, index_stmt(c, "COMMIT")) != SPOOL_OK) {
-		index_conn_close(c);
-		return;
-	}
 	struct index_store *s = c->store;
-	pthread_mutex_lock(&s->mutex);
-	if (s->nidle < IDLE_MAX && c->generation == s->generation) {
-		c->next = s->idle;
-		s->idle = c;
-		s->nidle++;
-		c = NULL;
-	}
-	pthread_mutex_unlock(&s->mutex);
-	index_conn_close(c);
+
+	put_idle(c);
+	let_secrets_go(s);
 }
 
 bool

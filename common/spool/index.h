@@ -39,7 +39,8 @@ enum index_db {
 #define INDEX_REBUILT "index/rebuild.db"
 
 /* Begins a read transaction.  SPOOL_OK, SPOOL_IO, SPOOL_NO_MEMORY; SPOOL_NOT_READY before the
- * databases could be opened, SPOOL_IO too while the index is not to be believed (health.h).
+ * databases could be opened, SPOOL_IO too while the index is not to be believed (health.h), and
+ * while there are no secrets that can be opened.
  * *c_r goes back with index_read_end(); NULL is harmless there. */
 enum spool_status index_read_begin(struct spool *, enum index_db, struct index_conn **c_r);
 void index_read_end(struct spool *, struct index_conn **);

@@ -28,8 +28,8 @@ struct index_store {
 	struct spool *spool;            /* borrowed; NULL while a spool is created */
 	enum index_db which;
 	char *path;                     /* owned */
-	/* Of the main database's file, kept for as long as SQLite has it open: closing any
-	 * descriptor of it takes SQLite's locks away. */
+	/* Of the database's file, kept for as long as SQLite has it open: closing any descriptor
+	 * of it takes SQLite's locks away. */
 	int file_fd;                    /* owned; -1 */
 	atomic_uint_least64_t looked_s; /* when its name was last looked at */
 
@@ -38,6 +38,9 @@ struct index_store {
 	size_t nidle;
 	atomic_uint generation;         /* readers of an older one are closed when they come back */
 
+	/* The secrets: shared while a reader is borrowed; exclusively to open another file. */
+	pthread_rwlock_t exchange;      /* guards `lost`, and the writer of a daemon */
+	bool lost;                      /* what has the name could not be opened, which was told */
 	pthread_mutex_t write_mutex;    /* the secrets' writer */
 	struct index_conn *writer;      /* owned; guarded by the writer's lock, as the two below */
 	const char *held_by;
@@ -79,6 +82,11 @@ void index_rebuild_forget(const struct disk_ops *, int spool_fd);
 int index_in_place(const struct index_store *);
 /* Opens `file_fd` anew.  0 or -1 with errno. */
 int index_open_file(struct index_store *);
+/* The secrets that are open have their name still, and can be read.  With `exchange`, shared. */
+bool index_followed(struct index_store *);
+/* Opens the secrets that have the name now, instead of those that are open.  With `exchange`,
+ * exclusively.  SPOOL_OK, SPOOL_IO: in the log, once. */
+enum spool_status index_follow(struct index_store *);
 /* index_log.c: opens our descriptor of the log and makes its name durable. */
 enum spool_status index_log_open(struct index_store *);
 /* The log that is open has its name still. */

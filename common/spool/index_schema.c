@@ -127,6 +127,7 @@ store_new(const char *spool_dir, enum index_db which)
 	s->log_fd = -1;
 	s->file_fd = -1;
 	pthread_mutex_init(&s->mutex, NULL);
+	pthread_rwlock_init(&s->exchange, NULL);
 	pthread_mutex_init(&s->write_mutex, NULL);
 	pthread_mutex_init(&s->log_mutex, NULL);
 	pthread_cond_init(&s->log_synced, NULL);
@@ -153,6 +154,7 @@ index_close(struct index_store **sp)
 	pthread_cond_destroy(&s->log_synced);
 	pthread_mutex_destroy(&s->log_mutex);
 	pthread_mutex_destroy(&s->write_mutex);
+	pthread_rwlock_destroy(&s->exchange);
 	pthread_mutex_destroy(&s->mutex);
 	free(s->path);
 	mem_free(sp);
@@ -283,14 +285,16 @@ index_rebuild_end(struct index_store **sp)
 	return st;
 }
 
+#define PUT_SECRETS_BACK                                                                           \
+	"put it back from a backup, or move it away, run pop-admin init and set passwords"
+
 /* What to do for a database that is lost. */
 static const char *
 put_back(enum index_db which)
 {
 	return which == INDEX_MAIN
 	           ? "put it back from a backup, or stop the daemons and run pop-admin reindex"
-	           : "put it back from a backup, or move it away, run pop-admin init and set "
-	             "passwords";
+	           : PUT_SECRETS_BACK;
 }
 
 static enum spool_status
@@ -374,13 +378,84 @@ open_store(struct index_store *s, struct strbuf *err)
 {
 	enum spool_status st;
 
-	if (s->which == INDEX_MAIN && index_open_file(s) != 0)
+	if (index_open_file(s) != 0)
 		return spool_failed("index_open_failed", s->path, errno);
 	st = index_conn_open(s, true, &s->writer);
 	if (st == SPOOL_OK)
 		st = check_version(s, err);
 	if (st == SPOOL_OK && s->which == INDEX_MAIN)
 		st = index_log_open(s);
+	return st;
+}
+
+/* Closes all of a file that has its name no more.  Beside that name log and shared memory may be
+ * another's by now: nothing is moved into the file, and nothing cut. */
+static void
+let_go(struct index_store *s)
+{
+	struct index_conn *c;
+
+	while ((c = s->writer != NULL ? s->writer : s->idle) != NULL) {
+		if (c == s->writer) {
+			s->writer = NULL;
+		} else {
+			s->idle = c->next;
+			s->nidle--;
+		}
+		sqlite3_db_config(c->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+		index_conn_close(c);
+	}
+	close(s->file_fd);
+	s->file_fd = -1;
+}
+
+static enum spool_status
+open_other(struct index_store *s, struct strbuf *err)
+{
+	enum spool_status st;
+
+	/* Who puts the old one back finds it open. */
+	if (access(s->path, F_OK) != 0) {
+		strbuf_addstr(err, strerrordesc_np(errno));
+		return SPOOL_IO;
+	}
+	if (s->file_fd >= 0)
+		let_go(s);
+	st = open_store(s, err);
+	if (st == SPOOL_OK)
+		return st;
+	index_conn_close(s->writer);
+	s->writer = NULL;
+	if (err->len == 0)
+		strbuf_addstr(err, spool_status_text(st));
+	return SPOOL_IO;
+}
+
+bool
+index_followed(struct index_store *s)
+{
+	return s->writer != NULL && !s->lost && index_in_place(s) == 1;
+}
+
+enum spool_status
+index_follow(struct index_store *s)
+{
+	bool same = s->writer != NULL && index_in_place(s) == 1;
+	enum spool_status st = SPOOL_OK;
+	struct strbuf err;
+
+	strbuf_init(&err, 4096);
+	if (!same)
+		st = open_other(s, &err);
+	if (st == SPOOL_OK && (!same || s->lost))
+		log_event(LOG_LEVEL_WARNING, "secrets_opened", log_text("path", s->path),
+		    log_text("advice", "passwords are those of the file that is there now"));
+	else if (st != SPOOL_OK && !s->lost)
+		log_event(LOG_LEVEL_ERROR, "secrets_not_opened", log_text("path", s->path),
+		    log_text("error", err.len > 0 ? err.buf : spool_status_text(st)),
+		    log_text("advice", "nobody can log in: " PUT_SECRETS_BACK));
+	s->lost = st != SPOOL_OK;
+	strbuf_release(&err);
 	return st;
 }
 

@@ -1,5 +1,8 @@
 /* login: who is let in by which name, with a password and by APOP. */
 #include <check.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -303,6 +306,159 @@ START_TEST(unreadable_secrets_are_no_denial)
 }
 END_TEST
 
+static void
+secrets_move(const char *from, const char *to)
+{
+	char old[300], new[300];
+
+	snprintf(old, sizeof(old), "%s/secrets/%s", spool_test_dir, from);
+	snprintf(new, sizeof(new), "%s/secrets/%s", spool_test_dir, to);
+	ck_assert_int_eq(rename(old, new), 0);
+}
+
+static void
+secrets_write(const char *text)
+{
+	char path[300];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/secrets/secrets.db", spool_test_dir);
+	f = fopen(path, "we");
+	ck_assert_ptr_nonnull(f);
+	ck_assert_int_ge(fputs(text, f), 0);
+	ck_assert_int_eq(fclose(f), 0);
+}
+
+/* A new secrets.db, in which joe and ann have this password. */
+static void
+secrets_make(const char *password)
+{
+	struct address joe = spool_test_address("joe@example.test");
+	struct address ann = spool_test_address("ann@example.test");
+	struct strbuf err;
+	struct spool *spool;
+
+	strbuf_init(&err, 1024);
+	ck_assert_msg(spool_create(spool_test_dir, &err) == SPOOL_OK, "%s", err.buf);
+	strbuf_release(&err);
+	spool = spool_test_open(SPOOL_ADMIN);
+	ck_assert_int_eq(
+	    account_user_set_password(spool, &joe, password, strlen(password)), SPOOL_OK);
+	ck_assert_int_eq(
+	    account_user_set_password(spool, &ann, password, strlen(password)), SPOOL_OK);
+	spool_close(&spool);
+}
+
+/* The file that has the name is what counts, whatever is open and remembered. */
+START_TEST(exchanged_secrets_are_noticed)
+{
+	struct spool *spool = spool_test_open(SPOOL_ADMIN), *pop3d;
+	struct account_login login;
+
+	add(spool, "joe@example.test", "secret", false);
+	add(spool, "ann@example.test", "secret", true);
+	spool_close(&spool);
+	pop3d = spool_test_open(SPOOL_POP3D);
+	ck_assert_int_eq(check(pop3d, "joe", "secret", &login), SPOOL_OK);
+	ck_assert_int_eq(check_apop(pop3d, "ann", "secret"), SPOOL_OK);
+
+	/* Nobody's password is called wrong while there is none. */
+	secrets_move("secrets.db", "old.db");
+	for (int i = 0; i < 2; i++) {
+		ck_assert_int_eq(check(pop3d, "joe", "secret", &login), SPOOL_IO);
+		ck_assert_int_eq(check(pop3d, "joe", "wrong", &login), SPOOL_IO);
+		ck_assert_int_eq(check(pop3d, "nobody", "secret", &login), SPOOL_IO);
+		ck_assert_int_eq(check_apop(pop3d, "ann", "secret"), SPOOL_IO);
+		ck_assert(!account_apop_exists(pop3d));
+	}
+	secrets_move("old.db", "secrets.db");
+	ck_assert_int_eq(check(pop3d, "joe", "secret", &login), SPOOL_OK);
+	ck_assert(account_apop_exists(pop3d));
+
+	secrets_move("secrets.db", "old.db");
+	secrets_make("other");
+	ck_assert(!account_apop_exists(pop3d));
+	ck_assert_int_eq(check(pop3d, "joe", "secret", &login), SPOOL_DENIED);
+	ck_assert_int_eq(check_apop(pop3d, "ann", "secret"), SPOOL_DENIED);
+	ck_assert_int_eq(check(pop3d, "joe", "other", &login), SPOOL_OK);
+	ck_assert_int_eq(check(pop3d, "ann", "other", &login), SPOOL_OK);
+
+	/* One that cannot be read is not gone past; the next one is. */
+	secrets_move("secrets.db", "other.db");
+	secrets_write("no database");
+	ck_assert_int_eq(check(pop3d, "joe", "other", &login), SPOOL_IO);
+	ck_assert_int_eq(check(pop3d, "joe", "other", &login), SPOOL_IO);
+	ck_assert(!account_apop_exists(pop3d));
+	secrets_move("old.db", "secrets.db");
+	ck_assert_int_eq(check(pop3d, "joe", "other", &login), SPOOL_DENIED);
+	ck_assert_int_eq(check(pop3d, "joe", "secret", &login), SPOOL_OK);
+	ck_assert(account_apop_exists(pop3d));
+	spool_close(&pop3d);
+}
+END_TEST
+
+struct asker {
+	struct spool *spool;
+	pthread_t thread;
+	atomic_bool stop;
+	unsigned right, other;
+};
+
+static void *
+ask(void *arg)
+{
+	struct asker *a = arg;
+	struct secret secret;
+
+	while (!atomic_load(&a->stop)) {
+		if (secrets_read(a->spool, 1, &secret) == SPOOL_OK && secret.found)
+			a->right++;
+		else
+			a->other++;
+		account_apop_exists(a->spool);
+	}
+	return NULL;
+}
+
+/* Put there by hand, beside the log and the shared memory of the one before.  Who reads meanwhile reads
+ * one or the other. */
+START_TEST(secrets_are_exchanged_under_readers)
+{
+	struct spool *spool = spool_test_open(SPOOL_ADMIN), *pop3d;
+	struct asker askers[4];
+	struct account_login login;
+	char two[300], name[300];
+
+	add(spool, "joe@example.test", "secret", false);
+	add(spool, "ann@example.test", "secret", true);
+	spool_close(&spool);
+	secrets_move("secrets.db", "one.db");
+	secrets_make("other");
+	secrets_move("secrets.db", "two.db");
+	secrets_move("one.db", "secrets.db");
+	snprintf(two, sizeof(two), "%s/secrets/two.db", spool_test_dir);
+	snprintf(name, sizeof(name), "%s/secrets/secrets.db", spool_test_dir);
+	pop3d = spool_test_open(SPOOL_POP3D);
+	for (int i = 0; i < COUNT(askers); i++) {
+		askers[i] = (struct asker){ .spool = pop3d };
+		ck_assert_int_eq(pthread_create(&askers[i].thread, NULL, ask, &askers[i]), 0);
+	}
+	for (int i = 0; i < 51; i++) {
+		usleep(2000);
+		ck_assert_int_eq(renameat2(AT_FDCWD, two, AT_FDCWD, name, RENAME_EXCHANGE), 0);
+	}
+	for (int i = 0; i < COUNT(askers); i++) {
+		atomic_store(&askers[i].stop, true);
+		ck_assert_int_eq(pthread_join(askers[i].thread, NULL), 0);
+		ck_assert_uint_gt(askers[i].right, 0);
+		ck_assert_uint_eq(askers[i].other, 0);
+	}
+	ck_assert_int_eq(check(pop3d, "joe", "secret", &login), SPOOL_DENIED);
+	ck_assert_int_eq(check(pop3d, "joe", "other", &login), SPOOL_OK);
+	spool_close(&pop3d);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -319,6 +475,8 @@ main(void)
 	tcase_add_test(tc, apop);
 	tcase_add_test(tc, login_is_noted_once_a_minute);
 	tcase_add_test(tc, unreadable_secrets_are_no_denial);
+	tcase_add_test(tc, exchanged_secrets_are_noticed);
+	tcase_add_test(tc, secrets_are_exchanged_under_readers);
 	suite_add_tcase(suite, tc);
 	srunner_run_all(runner, CK_NORMAL);
 	failed = srunner_ntests_failed(runner);
