@@ -160,6 +160,17 @@ index_close(struct index_store **sp)
 	mem_free(sp);
 }
 
+/* What a database that is gone has left beside its name would be taken for the new one's. */
+static int
+remove_leavings(const struct disk_ops *ops, int dir, const char *file)
+{
+	char log[32], shared[32];
+
+	snprintf(log, sizeof(log), "%s-wal", file);
+	snprintf(shared, sizeof(shared), "%s-shm", file);
+	return disk_unlink(ops, dir, log) == 0 ? disk_unlink(ops, dir, shared) : -1;
+}
+
 /* The folder, and an empty file of our mode: SQLite would let others read it. */
 static int
 make_file(const struct disk_ops *ops, int spool_fd, enum index_db which, int *dir_r)
@@ -174,7 +185,9 @@ make_file(const struct disk_ops *ops, int spool_fd, enum index_db which, int *di
 	fd = disk_open(ops, *dir_r, databases[which].file, true);
 	if (fd < 0)
 		return errno == EEXIST ? 0 : -1;
-	return close(fd);
+	if (close(fd) != 0)
+		return -1;
+	return remove_leavings(ops, *dir_r, databases[which].file);
 }
 
 /* On disk when it returns: in the database itself, so that an empty log is no loss.  An older one is

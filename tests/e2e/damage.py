@@ -432,6 +432,59 @@ def log(build):
     each(log_way, build, [(way,) for way in (log_exchange, log_begin, log_overwrite, log_empty)])
 
 
+# --- the secrets, under daemons that run -----------------------------------------------------------
+
+def login(site, address, password):
+    """None, or the code with which it is refused."""
+    pop = poplib.POP3(*site.address("pop3"), timeout=60 * SLOW)
+    try:
+        pop.user(address)
+        pop.pass_(password)
+        pop.quit()
+        return None
+    except poplib.error_proto as e:
+        return e.args[0].decode().split("]")[0] + "]"
+    finally:
+        pop.close()
+
+
+def secrets(build):
+    with filled(build) as (site, joe, _ann):
+        pop3d = site.daemons["pop3d"]
+        path = os.path.join(site.spool, "secrets", "secrets.db")
+        away = os.path.join(site.folder, "secrets.db")
+        # More pages than a new one will have.
+        db = sqlite3.connect(path, timeout=20)
+        db.executemany("INSERT INTO secret (mailbox, hash) VALUES (?, ?)",
+                       [(n, "x" * 300) for n in range(1000, 2000)])
+        db.commit()
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        db.close()
+        same(uids(site, JOE), joe)
+        os.rename(path, away)
+        for _ in range(2):
+            same(login(site, JOE, PASSWORD), "-ERR [SYS/TEMP]")
+            same(login(site, JOE, "wrong"), "-ERR [SYS/TEMP]")
+        pop3d.wait_log(r"event=secrets_not_opened path=\S+/secrets\.db error=.* advice=.*pop-admin init")
+        same(pop3d.text().count("event=secrets_not_opened"), 1)
+        # Log and shared memory of the old one still lie there.
+        site.admin("init")
+        for address in (JOE, ANN):
+            site.admin("user", "passwd", address, stdin="new " + address + "\n")
+        for address in (JOE, ANN):
+            same(login(site, address, PASSWORD), "-ERR [AUTH]")
+            same(login(site, address, "new " + address), None)
+        pop3d.wait_log("event=secrets_opened ")
+        # And the old one put back, in one step, as of a backup; and changed.
+        os.rename(away, path)
+        same(login(site, JOE, "new " + JOE), "-ERR [AUTH]")
+        same(uids(site, JOE), joe)
+        site.admin("user", "passwd", JOE, stdin="third\n")
+        same(login(site, JOE, PASSWORD), "-ERR [AUTH]")
+        same(login(site, JOE, "third"), None)
+        same(site.admin("check").split(":")[0], "nothing wrong")
+
+
 # --- everything ----------------------------------------------------------------------------------
 
 FILES = ("index/index.db", "index/index.db-wal", "index/index.db-shm", "secrets/secrets.db",
@@ -670,7 +723,7 @@ def main():
     global EVERY
     EVERY = arguments.every
     report = Report()
-    tests = (record, large_record, segment, index, log, everything, reindex_refused, extract)
+    tests = (record, large_record, segment, index, log, secrets, everything, reindex_refused, extract)
     if arguments.only:
         tests = [t for t in tests if t.__name__ in arguments.only]
     for test in tests:
