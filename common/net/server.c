@@ -21,6 +21,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/privilege.h"
@@ -297,11 +298,20 @@ ready_due(struct timer *timer)
 {
 	struct server *s = LIST_OBJECT(timer, struct server, ready);
 
-	if (!s->program->ready(s->program->arg)) {
-		timer_start(s->loop, timer, READY_ASK_MS);
+	if (s->program->ready(s->program->arg)) {
+		log_event(LOG_LEVEL_INFO, "ready", log_text("version", RESTANTE_VERSION));
+		if (!s->ready_told)
+			server_notify("READY=1");
 		return;
 	}
-	log_event(LOG_LEVEL_INFO, "ready", log_text("version", RESTANTE_VERSION));
+	timer_start(s->loop, timer, READY_ASK_MS);
+	if (s->ready_told || clock_mono_ms() - s->served_since_ms < SERVER_READY_MS)
+		return;
+	/* A supervisor that hears nothing takes us for stuck, and begins it all anew. */
+	s->ready_told = true;
+	log_event(LOG_LEVEL_WARNING, "ready_late", log_text("program", s->program->name),
+	    log_text("advice", "clients are put off until what is there was looked through, by "
+			       "this program or by another"));
 	server_notify("READY=1");
 }
 
@@ -358,6 +368,7 @@ serve(struct server *s, struct strbuf *err)
 	if (server_loops_start(s, err) == -1)
 		return EX_OSERR;
 	server_sockets_log(s);
+	s->served_since_ms = clock_mono_ms();
 	timer_start(s->loop, &s->ready, 0);
 	if (loop_run(s->loop) == -1) {
 		/* There are clients, and no way left to tell them. */

@@ -66,6 +66,8 @@ struct server {
 	struct loop *loop;
 	struct watch signals;
 	struct timer ready;             /* asks whether the program is ready */
+	uint64_t served_since_ms;       /* monotonic */
+	bool ready_told;                /* though it was not */
 	struct timer drain;             /* the end of patience */
 	unsigned deaf;                  /* loops that no longer watch the listeners */
 	unsigned empty;                 /* loops that have no clients left, once deaf */

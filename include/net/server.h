@@ -9,7 +9,8 @@
  *
  * Order of a start: options; configure(); -t ends here; listeners bound and the
  * certificate read; privileges given up; open(); loops; `event=listening` lines;
- * connections are accepted; READY=1 once ready() is true.
+ * connections are accepted; READY=1 once ready() is true, but SERVER_READY_MS later in any
+ * case: clients are served by then, if only by putting them off.
  *
  * Order of an end (SIGTERM, SIGINT): listeners closed; each connection is told
  * (conn_shutdown); what is left after SERVER_DRAIN_MS is cut (conn_drop); when the
@@ -33,6 +34,7 @@
 #include "base/strbuf.h"
 #include "net/session.h"
 
+#define SERVER_READY_MS 5000u
 #define SERVER_DRAIN_MS 8000u
 
 struct peers;

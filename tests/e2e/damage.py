@@ -5,6 +5,7 @@ login sees all that was there before, or [SYS/TEMP]; and what an administrator d
 import argparse
 import concurrent.futures
 import contextlib
+import fcntl
 import glob
 import json
 import mailbox
@@ -12,6 +13,7 @@ import os
 import poplib
 import shutil
 import smtplib
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -682,6 +684,31 @@ def reindex_refused(build):
         same(uids(site, JOE), joe)
 
 
+# --- while another process recovers, or rebuilds the index ------------------------------------------
+
+RECOVERY = 0  # and OPEN behind it, of enum lock_role
+
+
+def recovering(build):
+    with filled(build) as (site, joe, _ann):
+        for name in ("pop3d", "smtpd"):
+            site.stop(name)
+        with open(os.path.join(site.spool, "locks", "roles"), "r+b") as roles, \
+                socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
+            path = os.path.join(site.folder, "notify")
+            told.bind(path)
+            told.settimeout(20 * SLOW)
+            # As reindex holds them.
+            fcntl.lockf(roles, fcntl.LOCK_EX | fcntl.LOCK_NB, 2, RECOVERY)
+            for name in ("smtpd", "pop3d"):
+                site.start(name, env={"NOTIFY_SOCKET": path}, wait="event=ready_late")
+                same(told.recv(100), b"READY=1")
+            put_off(site)
+        for name in ("smtpd", "pop3d"):
+            site.daemons[name].wait_log(r"event=ready\b")
+        same(uids(site, JOE), joe)
+
+
 # --- past all repair ----------------------------------------------------------------------------
 
 def extract(build):
@@ -723,7 +750,7 @@ def main():
     global EVERY
     EVERY = arguments.every
     report = Report()
-    tests = (record, large_record, segment, index, log, secrets, everything, reindex_refused, extract)
+    tests = (record, large_record, segment, index, log, secrets, everything, reindex_refused, recovering, extract)
     if arguments.only:
         tests = [t for t in tests if t.__name__ in arguments.only]
     for test in tests:

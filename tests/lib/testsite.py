@@ -256,7 +256,7 @@ class Site:
                  "pop3d": [("pop3d", "listen"), ("pop3d", "listen_tls")]}[name]
         return sum(len((self.settings.get(k) or "").replace(",", " ").split()) for k in lists)
 
-    def start(self, name, env=None, under=()):
+    def start(self, name, env=None, under=(), wait=r"event=ready\b"):
         """Starts a daemon, with more in its environment than we have, and waits until all its
         sockets accept and the spool is recovered.  `under`: a command that runs it."""
         daemon = Daemon(os.path.join(self.build, name), self.conf,
@@ -271,7 +271,7 @@ class Site:
             else:
                 host, _, port = addr.rpartition(":")
                 self.addresses.setdefault(proto, (host.strip("[]"), int(port)))
-        daemon.wait_log(r"event=ready\b")
+        daemon.wait_log(wait)
         return daemon
 
     def address(self, proto):

@@ -178,6 +178,39 @@ require_told(int fd, const char *want)
 	ck_assert_msg(strncmp(got, want, strlen(want)) == 0, "it says: %s", got);
 }
 
+/* A program that is long in getting ready serves meanwhile, and is not taken for stuck. */
+START_TEST(a_supervisor_is_told_in_time)
+{
+	struct timeval patience = { .tv_sec = PATIENCE_MS / 1000 };
+	struct sockaddr_un at = { .sun_family = AF_UNIX };
+	struct surroundings with = { .variable = "NOTIFY_SOCKET", .value = at.sun_path };
+	char name[] = "toyd", *argv[] = { name, NULL };
+	int notify = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0), fd;
+
+	(void)snprintf(at.sun_path, sizeof(at.sun_path), "%s/socket", folder);
+	ck_assert_int_eq(bind(notify, (struct sockaddr *)&at, sizeof(at)), 0);
+	ck_assert_int_eq(
+	    setsockopt(notify, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)), 0);
+	write_config("listen 127.0.0.1:0\nlate 1\n");
+	start_with(&with, 1, argv);
+	learn_address("toy");
+	fd = client();
+	close(fd);
+	require_told(notify, "READY=1");
+	log_line("event=ready_late program=toyd");
+	ck_assert_ptr_null(strstr(logged, "event=ready "));
+	write_config("listen 127.0.0.1:0\n");
+	signal_daemon(SIGHUP);
+	log_line("event=ready ");
+	require_told(notify, "RELOADING=1\n");
+	require_told(notify, "READY=1");
+	stop_daemon();
+	/* Not once more when it was. */
+	require_told(notify, "STOPPING=1");
+	close(notify);
+}
+END_TEST
+
 START_TEST(a_supervisor_is_told)
 {
 	struct timeval patience = { .tv_sec = PATIENCE_MS / 1000 };
@@ -267,6 +300,7 @@ main(void)
 	tcase_add_test(tc, tls_first_is_refused_without_a_word);
 	tcase_add_loop_test(tc, a_socket_handed_over_is_served, 0, 4);
 	tcase_add_loop_test(tc, a_supervisor_is_told, 0, 2);
+	tcase_add_test(tc, a_supervisor_is_told_in_time);
 	tcase_add_test(tc, root_is_given_up);
 	tcase_add_test(tc, an_unknown_user_is_said);
 	suite_add_tcase(suite, tc);

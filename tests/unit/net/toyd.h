@@ -3,9 +3,9 @@
  * to start it, read its log, signal it, and be its client.
  *
  * Its configuration is words: `max N`, `perip N`, `cert FILE`, `key FILE`, `user NAME`,
- * `listen ADDRESS`, `listens ADDRESS` (TLS first), `bad` (an error).  Its sessions know
- * ECHO x, HOLD (0.4 s), HANG (for ever), FLOOD (more than a socket takes), GREED (takes all
- * descriptors), GIVE (gives them back), STARTTLS, QUIT.
+ * `listen ADDRESS`, `listens ADDRESS` (TLS first), `late N` (never ready), `bad` (an error).
+ * Its sessions know ECHO x, HOLD (0.4 s), HANG (for ever), FLOOD (more than a socket takes),
+ * GREED (takes all descriptors), GIVE (gives them back), STARTTLS, QUIT.
  */
 #ifndef TESTS_UNIT_NET_TOYD_H
 #define TESTS_UNIT_NET_TOYD_H
@@ -42,6 +42,7 @@ struct config {
 	size_t nlisten;
 	char cert[128], key[128], user[128];
 	uint64_t max, perip;
+	bool late;
 };
 
 static struct config configs[2]; /* the one in force, and the one being read */
@@ -57,6 +58,8 @@ configure_word(struct config *c, const char *key, const char *value, struct strb
 		c->max = (uint64_t)atoll(value);
 	else if (strcmp(key, "perip") == 0)
 		c->perip = (uint64_t)atoll(value);
+	else if (strcmp(key, "late") == 0)
+		c->late = true;
 	else if (strcmp(key, "cert") == 0)
 		(void)snprintf(c->cert, sizeof(c->cert), "%s", value);
 	else if (strcmp(key, "key") == 0)
@@ -126,7 +129,7 @@ static inline bool
 ready(void *arg)
 {
 	(void)arg;
-	return atomic_fetch_add(&asked_ready, 1) >= 3;
+	return atomic_fetch_add(&asked_ready, 1) >= 3 && !configs[current].late;
 }
 
 static inline void
