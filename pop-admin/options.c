@@ -226,7 +226,7 @@ run_command(const struct command *c, struct admin *a, char **operands, size_t n)
 	strbuf_release(&err);
 	if (code != EX_OK)
 		return code;
-	log_set_level(LOG_LEVEL_WARNING);
+	log_of_command("pop-admin");
 	if ((c->flags & COMMAND_MAKES_SPOOL) == 0)
 		code = admin_open(a);
 	if (code == EX_OK)

@@ -1,11 +1,11 @@
 /*
- * log - one event a line on standard error, as logfmt.
+ * log - one event a line on standard error, as logfmt; of commands in the system's log, too.
  *
  * Two passes: the first measures what the values need, the second writes.  A
  * line that would pass PIPE_BUF is one that a pipe may tear; then every value
  * gets an equal share of it, so that no long value pushes another out.
  *
- * The only state is the level and what log_init() found.
+ * The only state is the level, what log_init() found, and whether it is a command's log.
  */
 #include "base/log.h"
 
@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <syslog.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -30,14 +31,14 @@
 #define ESCAPED_MAX 4
 
 static _Atomic enum log_level log_level = LOG_LEVEL_INFO;
-static bool to_journal;
+static bool to_journal, to_syslog;
 
 /* Known by its address: a `-` that is really there is quoted. */
 static const char missing[] = "-";
 
 static const struct {
 	const char *name;
-	char priority; /* sd-daemon(3) */
+	char priority; /* sd-daemon(3), and syslog(3)'s as a digit */
 } levels[] = {
 	[LOG_LEVEL_ERROR] = { "error", '3' },
 	[LOG_LEVEL_WARNING] = { "warning", '4' },
@@ -239,10 +240,16 @@ write_line(const char *line, size_t len)
 	}
 }
 
+static bool
+is_shown(enum log_level level)
+{
+	return level <= atomic_load_explicit(&log_level, memory_order_relaxed);
+}
+
 bool
 log_enabled(enum log_level level)
 {
-	return level <= atomic_load_explicit(&log_level, memory_order_relaxed);
+	return is_shown(level) || (to_syslog && level <= LOG_LEVEL_INFO);
 }
 
 void
@@ -266,7 +273,10 @@ log_write(enum log_level level, const char *event, const struct log_field *field
 		p += put_value(p, &fields[i], room);
 	}
 	*p++ = '\n';
-	write_line(line, (size_t)(p - line));
+	if (is_shown(level))
+		write_line(line, (size_t)(p - line));
+	if (to_syslog && level <= LOG_LEVEL_INFO)
+		syslog(levels[level].priority - '0', "%.*s", (int)(p - line - 1), line);
 	errno = saved_errno;
 }
 
@@ -279,7 +289,7 @@ log_init(void)
 	char mine[2 * NUM_TEXT_MAX];
 	struct stat st;
 
-	to_journal = false;
+	to_journal = to_syslog = false;
 	if (stream == NULL || fstat(STDERR_FILENO, &st) == -1)
 		return;
 	(void)snprintf(mine, sizeof(mine), "%ju:%ju", (uintmax_t)st.st_dev, (uintmax_t)st.st_ino);
@@ -290,6 +300,15 @@ void
 log_set_level(enum log_level level)
 {
 	atomic_store_explicit(&log_level, level, memory_order_relaxed);
+}
+
+void
+log_of_command(const char *program)
+{
+	log_set_level(to_journal ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING);
+	to_syslog = !to_journal;
+	if (to_syslog)
+		openlog(program, LOG_PID, LOG_MAIL);
 }
 
 int

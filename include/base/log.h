@@ -1,5 +1,5 @@
 /*
- * log - one event a line on standard error, as logfmt.
+ * log - one event a line on standard error, as logfmt; of commands in the system's log, too.
  *
  *     event=delivered session=k3f9 from="joe@example.org" octets=4711
  *
@@ -55,6 +55,10 @@ void log_write(enum log_level, const char *event, const struct log_field *fields
 /* Looks whether standard error is the journal. */
 void log_init(void);
 void log_set_level(enum log_level);
+/* For a command: who typed it sees what went wrong on standard error, and syslog(3) keeps what
+ * happened, from LOG_LEVEL_INFO up, in the name of `program`, a static text.  Where standard error
+ * is the journal, that gets all of it.  After log_init(). */
+void log_of_command(const char *program);
 
 /* "error", "warning", "info", "debug"; 0 or -1. */
 int log_parse_level(const char *text, enum log_level *level_r);

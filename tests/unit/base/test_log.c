@@ -16,6 +16,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "tests/lib/syslog_kept.h"
 
 #define COUNT(array) ((int)(sizeof(array) / sizeof((array)[0])))
 
@@ -258,6 +259,40 @@ START_TEST(levels_and_priorities)
 }
 END_TEST
 
+/* Who typed a command sees what went wrong; what happened is found afterwards. */
+START_TEST(commands_log_to_syslog)
+{
+	char stream[64];
+	struct stat st;
+
+	capture_begin();
+	ck_assert(!log_enabled(LOG_LEVEL_DEBUG));
+	log_event(LOG_LEVEL_WARNING, "before", log_num("n", 1));
+	ck_assert_str_eq(captured(), "event=before n=1\n");
+	ck_assert_str_eq(syslog_kept, "");
+	log_of_command("test");
+	log_event(LOG_LEVEL_DEBUG, "quiet", log_num("n", 1));
+	log_event(LOG_LEVEL_INFO, "done", log_text("what", "100%s a\nline"));
+	ck_assert_ptr_null(captured());
+	log_event(LOG_LEVEL_WARNING, "odd", log_num("n", 2));
+	ck_assert_str_eq(captured(), "event=odd n=2\n");
+	ck_assert_str_eq(syslog_kept, "6 event=done what=\"100%s a\\nline\"\n4 event=odd n=2\n");
+
+	/* The journal has what goes to standard error. */
+	ck_assert_int_eq(fstat(STDERR_FILENO, &st), 0);
+	(void)snprintf(
+	    stream, sizeof(stream), "%ju:%ju", (uintmax_t)st.st_dev, (uintmax_t)st.st_ino);
+	ck_assert_int_eq(setenv("JOURNAL_STREAM", stream, 1), 0);
+	syslog_kept[0] = '\0';
+	log_init();
+	log_of_command("test");
+	log_event(LOG_LEVEL_INFO, "done", log_num("n", 1));
+	ck_assert_str_eq(captured(), "<6>event=done n=1\n");
+	ck_assert_str_eq(syslog_kept, "");
+	capture_end();
+}
+END_TEST
+
 START_TEST(unknown_levels_are_refused)
 {
 	static const char *const texts[] = { "", "Info", "info ", "warn", "notice", "4" };
@@ -370,6 +405,7 @@ main(void)
 	tcase_add_test(tc, long_lines_share_what_there_is);
 	tcase_add_loop_test(tc, values_fill_their_share_and_no_more, 0, COUNT(octets));
 	tcase_add_loop_test(tc, levels_and_priorities, 0, COUNT(levels));
+	tcase_add_test(tc, commands_log_to_syslog);
 	tcase_add_loop_test(tc, unknown_levels_are_refused, 0, 6);
 	tcase_add_test(tc, what_is_not_logged_costs_nothing);
 	tcase_add_test(tc, permits_so_many_a_minute);

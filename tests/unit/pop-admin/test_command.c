@@ -1,11 +1,19 @@
-/* command, options, admin: the table, the command line, and a status' exit code. */
+/*
+ * command, options, admin: the table, the command line, a status' exit code, and what stays in the
+ * system's log.
+ */
+#include <fcntl.h>
+#include <stdarg.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <sysexits.h>
 
 #include "base/num.h"
 #include "capture.h"
 #include "pop-admin/command.h"
 #include "pop-admin/options.h"
+#include "tests/lib/folder.h"
+#include "tests/lib/syslog_kept.h"
 
 #define COUNT(array) ((int)(sizeof(array) / sizeof((array)[0])))
 #define WORDS_MAX 16
@@ -16,7 +24,7 @@ static struct capture out, err;
 static int
 run(const char *line)
 {
-	char text[512], *argv[WORDS_MAX + 1] = { (char[]){ "pop-admin" } }, *word, *rest;
+	char text[800], *argv[WORDS_MAX + 1] = { (char[]){ "pop-admin" } }, *word, *rest;
 	int argc = 1, code;
 
 	snprintf(text, sizeof(text), "%s", line);
@@ -286,6 +294,95 @@ START_TEST(full_addresses)
 }
 END_TEST
 
+/* --- what an administrator does is found in a log afterwards -------------------- */
+
+static char folder[200];
+
+static void
+write_file(const char *name, const char *text)
+{
+	char path[300];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/%s", folder, name);
+	f = fopen(path, "we");
+	ck_assert_ptr_nonnull(f);
+	ck_assert_int_ge(fputs(text, f), 0);
+	ck_assert_int_eq(fclose(f), 0);
+}
+
+/* A command on the site in `folder`, which says nothing on standard error. */
+__attribute__((format(printf, 1, 2))) static void
+on_site(const char *fmt, ...)
+{
+	char line[800], text[400];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	snprintf(line, sizeof(line), "-c %s/conf --yes %s", folder, text);
+	syslog_kept[0] = '\0';
+	ck_assert_msg(run(line) == EX_OK, "%s: %s", line, err.text);
+	ck_assert_msg(err.text[0] == '\0', "%s: %s", line, err.text);
+}
+
+static void
+site_begin(void)
+{
+	char path[300], conf[600];
+	int fd;
+
+	snprintf(folder, sizeof(folder), "%.150s/command-XXXXXX", test_memory());
+	ck_assert_ptr_nonnull(mkdtemp(folder));
+	snprintf(conf, sizeof(conf),
+	    "[site]\nhostname = mail.example.test\nuser = root\nspool = %s/spool\n"
+	    "[spool]\nkeep_deleted = 7d\nreserve = 1M\n",
+	    folder);
+	write_file("conf", conf);
+	write_file("password", "secret\n");
+	snprintf(path, sizeof(path), "%s/mail", folder);
+	ck_assert_int_eq(mkdir(path, 0700), 0);
+	write_file("mail/one.eml", "Subject: one\n\nbody\n");
+	snprintf(path, sizeof(path), "%s/password", folder);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	ck_assert_int_ge(fd, 0);
+	on_site("init");
+	ck_assert_int_ge(dup2(fd, STDIN_FILENO), 0);
+	on_site("user add joe@a.test");
+	on_site("import joe@a.test %s/mail", folder);
+}
+
+static void
+assert_logged(const char *want)
+{
+	ck_assert_msg(strstr(syslog_kept, want) != NULL, "no %s in: %s", want, syslog_kept);
+}
+
+START_TEST(what_was_done_is_logged)
+{
+	char uid[80] = "";
+	const char *at;
+
+	site_begin();
+	on_site("backup %s/backup", folder);
+	on_site("mail list joe@a.test --json");
+	at = strstr(out.text, "\"uid\":");
+	ck_assert_msg(at != NULL && sscanf(at, "\"uid\": \"%70[^\"]", uid) == 1, "%s", out.text);
+	on_site("mail remove joe@a.test %s", uid);
+	assert_logged("6 event=removed cause=admin user=joe@a.test messages=1 octets=");
+	on_site("mail restore joe@a.test %s", uid);
+	assert_logged("6 event=restored user=joe@a.test messages=1 octets=");
+	on_site("user remove joe@a.test");
+	assert_logged("6 event=user_removed user=joe@a.test\n");
+	ck_assert_int_eq(lseek(STDIN_FILENO, 0, SEEK_SET), 0);
+	on_site("user add joe@a.test");
+	on_site("restore %s/backup --mail joe@a.test", folder);
+	assert_logged("6 event=brought_back user=joe@a.test messages=1 from=");
+	ck_assert_int_eq(folder_remove(folder), 0);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -302,6 +399,7 @@ main(void)
 	tcase_add_loop_test(tc, quotas_and_ages, 0, COUNT(limits));
 	tcase_add_test(tc, help_is_about_what_was_asked);
 	tcase_add_loop_test(tc, full_addresses, 0, COUNT(addresses));
+	tcase_add_test(tc, what_was_done_is_logged);
 	suite_add_tcase(suite, tc);
 	srunner_run_all(runner, CK_NORMAL);
 	failed = srunner_ntests_failed(runner);
