@@ -63,7 +63,7 @@ static const int exit_codes[SPOOL_STATUSES] = {
 	[SPOOL_OVER_QUOTA] = EX_DATAERR,
 	[SPOOL_NEVER_FITS] = EX_DATAERR,
 	[SPOOL_NO_SPACE] = EX_IOERR,
-	[SPOOL_NO_MEMORY] = EX_OSERR,
+	[SPOOL_NO_MEMORY] = EX_TEMPFAIL,
 	[SPOOL_IO] = EX_IOERR,
 	[SPOOL_DAMAGED] = EX_DATAERR,
 	[SPOOL_UNKNOWN] = EX_IOERR,
@@ -175,7 +175,10 @@ admin_become(struct admin *a)
 
 	strbuf_init(&err, ERROR_TEXT_MAX);
 	if (privilege_become(a->config->site.user, &err) != 0)
-		code = admin_fail(EX_NOPERM, "%s", err.buf);
+		code = admin_fail(errno == 0       ? EX_CONFIG
+				  : errno == EPERM ? EX_NOPERM
+						   : EX_TEMPFAIL,
+		    "%s", err.buf);
 	strbuf_release(&err);
 	return code;
 }

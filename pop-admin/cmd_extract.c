@@ -91,7 +91,7 @@ write_file(const char *folder, const struct extract_message *m)
 	s.file = fdopen(fd, "w");
 	if (s.file == NULL) {
 		close(fd);
-		return admin_fail(EX_OSERR, "%s: %s", path, strerror(errno));
+		return admin_fail(EX_TEMPFAIL, "%s: %s", path, strerror(errno));
 	}
 	code = write_message(&s, m);
 	if (fclose(s.file) != 0 && code == EX_OK)

@@ -140,7 +140,7 @@ say_reading(const struct place *p, int rc, int errnum)
 		    "%s: is no mbox file: it does not begin with \"From \"; nothing was imported",
 		    p->path);
 	case SOURCE_NO_MEMORY:
-		return admin_fail(EX_OSERR, "%s: there is not enough memory", p->path);
+		return admin_fail(EX_TEMPFAIL, "%s: there is not enough memory", p->path);
 	default:
 		return EX_OK;
 	}

@@ -221,7 +221,7 @@ run_command(const struct command *c, struct admin *a, char **operands, size_t n)
 	if (config_load(a->config_file, &a->config, &err) != 0)
 		code = admin_fail(errno == 0     ? EX_CONFIG
 				  : errno == EIO ? EX_IOERR
-						 : EX_OSERR,
+						 : EX_TEMPFAIL,
 		    "%s", err.len > 0 ? err.buf : "there is not enough memory");
 	strbuf_release(&err);
 	if (code != EX_OK)

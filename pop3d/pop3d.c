@@ -159,12 +159,11 @@ exit_code_for(enum spool_status status)
 	case SPOOL_NO_SPOOL:
 		return EX_UNAVAILABLE;
 	case SPOOL_BUSY:
+	case SPOOL_NO_MEMORY:
 		return EX_TEMPFAIL;
 	case SPOOL_VERSION:
 	case SPOOL_NETWORK_FS:
 		return EX_CONFIG;
-	case SPOOL_NO_MEMORY:
-		return EX_OSERR;
 	default:
 		return EX_IOERR;
 	}
@@ -186,7 +185,7 @@ pop3d_open(void *arg, struct peers *peers, struct strbuf *err)
 	if (sasl_prepare() != 0) {
 		strbuf_addstr(err, "OpenSSL cannot be set up: there is not enough memory, or its "
 				   "configuration is wrong");
-		return EX_OSERR;
+		return EX_TEMPFAIL;
 	}
 	spool_end_on_lost_pages();
 	status = spool_open(&options, &d->spool, err);
@@ -198,7 +197,7 @@ pop3d_open(void *arg, struct peers *peers, struct strbuf *err)
 	if (d->hash_jobs == NULL || d->disk_jobs == NULL || d->delay == NULL) {
 		strbuf_addf(err, "threads cannot be started: %s", strerrordesc_np(errno));
 		pop3d_close(d);
-		return EX_OSERR;
+		return EX_TEMPFAIL;
 	}
 	warn_unreachable(d->first);
 	return EX_OK;

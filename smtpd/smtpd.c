@@ -201,12 +201,11 @@ exit_code_for(enum spool_status st)
 	case SPOOL_NO_SPOOL:
 		return EX_UNAVAILABLE;
 	case SPOOL_BUSY:
+	case SPOOL_NO_MEMORY:
 		return EX_TEMPFAIL;
 	case SPOOL_VERSION:
 	case SPOOL_NETWORK_FS:
 		return EX_CONFIG;
-	case SPOOL_NO_MEMORY:
-		return EX_OSERR;
 	default:
 		return EX_IOERR;
 	}

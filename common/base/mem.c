@@ -113,7 +113,7 @@ static void *
 must(void *p)
 {
 	if (p == NULL)
-		exit(EX_OSERR);
+		exit(EX_TEMPFAIL);
 	return p;
 }
 

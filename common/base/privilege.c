@@ -25,6 +25,7 @@ static int
 fail(struct strbuf *err, const char *what, int errnum)
 {
 	strbuf_addf(err, "%s: %s", what, strerrordesc_np(errnum));
+	errno = errnum;
 	return -1;
 }
 
@@ -52,12 +53,19 @@ find_account(const char *account, uid_t *uid_r, gid_t *gid_r, struct strbuf *err
 		    "there is no account \"%s\" to become: create it (useradd --system %s) or name "
 		    "another",
 		    account, account);
+		errno = 0;
 		return -1;
 	}
 	*uid_r = pw.pw_uid;
 	*gid_r = pw.pw_gid;
 	mem_free(&buf);
-	return 0;
+	if (*uid_r != 0)
+		return 0;
+	strbuf_addf(err,
+	    "the account \"%s\" is root under another name: name one with a uid of its own",
+	    account);
+	errno = 0;
+	return -1;
 }
 
 static int
@@ -68,12 +76,6 @@ become(const char *account, struct strbuf *err)
 
 	if (find_account(account, &uid, &gid, err) == -1)
 		return -1;
-	if (uid == 0) {
-		strbuf_addf(err,
-		    "the account \"%s\" is root under another name: name one with a uid of its own",
-		    account);
-		return -1;
-	}
 	if (initgroups(account, gid) == -1)
 		return fail(err, "taking on the account's groups", errno);
 	if (setresgid(gid, gid, gid) == -1)
@@ -88,6 +90,7 @@ become(const char *account, struct strbuf *err)
 		strbuf_addf(err,
 		    "root could be had back after becoming \"%s\": start without capabilities",
 		    account);
+		errno = EPERM;
 		return -1;
 	}
 	return 0;

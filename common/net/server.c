@@ -141,7 +141,7 @@ not_configured(void)
 {
 	if (errno == 0)
 		return EX_CONFIG;
-	return errno == EIO ? EX_IOERR : EX_OSERR;
+	return errno == EIO ? EX_IOERR : EX_TEMPFAIL;
 }
 
 /* The configuration to start with.  An exit code. */
@@ -366,7 +366,7 @@ static int
 serve(struct server *s, struct strbuf *err)
 {
 	if (server_loops_start(s, err) == -1)
-		return EX_OSERR;
+		return EX_TEMPFAIL;
 	server_sockets_log(s);
 	s->served_since_ms = clock_mono_ms();
 	timer_start(s->loop, &s->ready, 0);
@@ -374,7 +374,7 @@ serve(struct server *s, struct strbuf *err)
 		/* There are clients, and no way left to tell them. */
 		log_event(LOG_LEVEL_ERROR, "loop_failed", log_errno(errno),
 		    log_text("advice", "start the daemon again"));
-		_exit(EX_OSERR);
+		_exit(EX_TEMPFAIL);
 	}
 	return EX_OK;
 }
@@ -390,6 +390,18 @@ warn_unreadable_key(const struct server_options *o)
 	    log_text("advice", "let this user read it, or a renewed one needs a restart"));
 }
 
+/* Becomes the account of the configuration, or looks whether that could be: a check ends with the
+ * code with which a start would. */
+static int
+as_user(const struct server *s, int (*become)(const char *, struct strbuf *), struct strbuf *err)
+{
+	strbuf_addf(err, "%s: [site] user: ", s->config_file);
+	if (become(s->options.user, err) == -1)
+		return errno == EPERM ? EX_NOPERM : not_configured();
+	strbuf_clear(err);
+	return EX_OK;
+}
+
 /* Everything that needs root is done before privilege_become(), and nothing else. */
 static int
 open_all(struct server *s, struct strbuf *err)
@@ -400,7 +412,7 @@ open_all(struct server *s, struct strbuf *err)
 	s->peers = peers_new();
 	if (s->peers == NULL || loop_open(s) == -1) {
 		strbuf_addf(err, "starting: %s", strerrordesc_np(errno));
-		return EX_OSERR;
+		return EX_TEMPFAIL;
 	}
 	code = server_sockets_open(s, err);
 	if (code != EX_OK)
@@ -408,8 +420,9 @@ open_all(struct server *s, struct strbuf *err)
 	if (load_tls(s, &tls, err) == -1)
 		return not_configured();
 	put_settings(s, tls);
-	if (privilege_become(s->options.user, err) == -1)
-		return EX_NOPERM;
+	code = as_user(s, privilege_become, err);
+	if (code != EX_OK)
+		return code;
 	warn_unreadable_key(&s->options);
 	return s->program->open(s->program->arg, s->peers, err);
 }
@@ -439,17 +452,6 @@ run(struct server *s, struct strbuf *err)
 	return code;
 }
 
-/* Whether root would find the account that it is to become. */
-static int
-check_user(const struct server *s, struct strbuf *err)
-{
-	strbuf_addf(err, "%s: [site] user: ", s->config_file);
-	if (privilege_check(s->options.user, err) == -1)
-		return -1;
-	strbuf_clear(err);
-	return 0;
-}
-
 /* Where memory is out there is none for a sentence either. */
 static const char *
 why(const struct strbuf *err)
@@ -467,8 +469,8 @@ check_only(struct server *s, struct strbuf *err)
 	if (code == EX_OK && load_tls(s, &tls, err) == -1)
 		code = not_configured();
 	tls_context_unref(&tls);
-	if (code == EX_OK && check_user(s, err) == -1)
-		code = EX_CONFIG;
+	if (code == EX_OK)
+		code = as_user(s, privilege_check, err);
 	if (code != EX_OK)
 		(void)fprintf(stderr, "%s\n", why(err));
 	return code;

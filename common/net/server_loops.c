@@ -92,7 +92,7 @@ run(void *arg)
 		/* Its clients cannot be served, nor told; what was accepted is on disk. */
 		log_event(LOG_LEVEL_ERROR, "loop_failed", log_errno(errno),
 		    log_text("advice", "start the daemon again"));
-		_exit(EX_OSERR);
+		_exit(EX_TEMPFAIL);
 	}
 	return NULL;
 }

@@ -24,7 +24,7 @@ static int
 no_memory(struct strbuf *err)
 {
 	strbuf_addstr(err, "no memory for the listening sockets");
-	return EX_OSERR;
+	return EX_TEMPFAIL;
 }
 
 /* --- handed over ------------------------------------------------------------- */

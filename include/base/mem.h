@@ -3,8 +3,8 @@
  *
  * Everything comes zeroed and goes back with free(3).  mem_* return NULL when
  * memory runs out, log that (event=no_memory), and the daemons treat it as an
- * ordinary error of one session; mem_must_* end the process with exit code 71
- * (EX_OSERR) and are for start-up and for pop-admin only.
+ * ordinary error of one session; mem_must_* end the process with exit code 75
+ * (EX_TEMPFAIL) and are for start-up and for pop-admin only.
  *
  * Thread: any.
  */

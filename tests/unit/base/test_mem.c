@@ -148,7 +148,7 @@ START_TEST(must_gives_or_ends)
 	}
 	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
 	ck_assert(WIFEXITED(status));
-	ck_assert_int_eq(WEXITSTATUS(status), EX_OSERR);
+	ck_assert_int_eq(WEXITSTATUS(status), EX_TEMPFAIL);
 }
 END_TEST
 

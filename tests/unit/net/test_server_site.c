@@ -274,10 +274,10 @@ START_TEST(an_unknown_user_is_said)
 		return;
 	write_config("listen 127.0.0.1:0\nuser nobody-of-this-name\n");
 	start();
-	require_exit(EX_NOPERM);
+	require_exit(EX_CONFIG);
 	ck_assert_ptr_nonnull(strstr(logged, "nobody-of-this-name"));
 	ck_assert_ptr_null(strstr(logged, "event=opened"));
-	/* Checking finds out what starting would. */
+	/* Checking finds out what starting would, and says so with the same code. */
 	start_with(&none, 2, argv);
 	require_exit(EX_CONFIG);
 	ck_assert_ptr_nonnull(

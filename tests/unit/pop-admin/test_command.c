@@ -50,7 +50,7 @@ assert_one_sentence(void)
 
 START_TEST(every_status_has_a_code)
 {
-	static const int known[] = { EX_USAGE, EX_DATAERR, EX_NOUSER, EX_UNAVAILABLE, EX_OSERR,
+	static const int known[] = { EX_USAGE, EX_DATAERR, EX_NOUSER, EX_UNAVAILABLE,
 		EX_CANTCREAT, EX_IOERR, EX_TEMPFAIL, EX_NOPERM, EX_CONFIG };
 
 	for (int st = 0; st < SPOOL_STATUSES; st++) {
@@ -383,6 +383,22 @@ START_TEST(what_was_done_is_logged)
 }
 END_TEST
 
+START_TEST(an_account_that_is_not_there)
+{
+	char line[300];
+
+	if (geteuid() != 0)
+		return;
+	snprintf(folder, sizeof(folder), "%.150s/command-XXXXXX", test_memory());
+	ck_assert_ptr_nonnull(mkdtemp(folder));
+	write_file("conf", "[site]\nhostname = mail.example.test\nuser = nobody-of-this-name\n");
+	snprintf(line, sizeof(line), "-c %s/conf status", folder);
+	ck_assert_int_eq(run(line), EX_CONFIG);
+	assert_one_sentence();
+	ck_assert_int_eq(folder_remove(folder), 0);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -400,6 +416,7 @@ main(void)
 	tcase_add_test(tc, help_is_about_what_was_asked);
 	tcase_add_loop_test(tc, full_addresses, 0, COUNT(addresses));
 	tcase_add_test(tc, what_was_done_is_logged);
+	tcase_add_test(tc, an_account_that_is_not_there);
 	suite_add_tcase(suite, tc);
 	srunner_run_all(runner, CK_NORMAL);
 	failed = srunner_ntests_failed(runner);
