@@ -60,8 +60,8 @@ enum spool_status epoch_check(struct spool *);
 /* Raises it and has it on disk in both places.  A failure is logged: the old one still tells much.
  * Blocks for two syncs. */
 enum spool_status epoch_raise(struct spool *);
-/* After a checkpoint, by who holds the janitor's role: notes what is in index.db itself.  A failure
- * is logged.  Blocks for a sync where that is more than before. */
+/* After a checkpoint of all that the log had, by who holds the janitor's role: notes what is in
+ * index.db itself.  A failure is logged.  Blocks for a sync where that is more than before. */
 void epoch_note_file(struct spool *);
 /* Inside a transaction: the index is still the one that it was.  Else it is noted, and the
  * status is SPOOL_IO. */

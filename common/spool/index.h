@@ -128,8 +128,9 @@ unsigned index_frames(struct spool *);
 #define INDEX_FRAMES_MANY 1000
 
 /* Syncs the log without the writer's lock, then moves what it can of it into the database with
- * it. */
-enum spool_status index_checkpoint(struct spool *);
+ * it.  *whole_r: that was all of it, and the database was synced; where a reader kept some of it
+ * from being moved the rest may be in the page cache alone. */
+enum spool_status index_checkpoint(struct spool *, bool *whole_r);
 /* Writing has stopped, after a failed sync or with a transaction that could not be ended. */
 bool index_broken(struct spool *);
 /* Makes sure that all of the log is on disk though a process that is gone may have seen a sync of

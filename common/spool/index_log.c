@@ -267,18 +267,18 @@ checkpoint(struct index_store *s, int mode, bool *whole_r)
 }
 
 enum spool_status
-index_checkpoint(struct spool *sp)
+index_checkpoint(struct spool *sp, bool *whole_r)
 {
 	struct index_store *s = sp->index;
 	enum spool_status st;
-	bool whole;
 
+	*whole_r = false;
 	st = index_sync(sp);
 	if (st == SPOOL_OK)
 		st = index_writer_take(s, "checkpoint");
 	if (st != SPOOL_OK)
 		return st;
-	st = checkpoint(s, SQLITE_CHECKPOINT_PASSIVE, &whole);
+	st = checkpoint(s, SQLITE_CHECKPOINT_PASSIVE, whole_r);
 	index_writer_give(s);
 	return st;
 }

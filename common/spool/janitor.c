@@ -360,13 +360,15 @@ static enum spool_status
 checkpoint(struct spool *sp, bool short_too)
 {
 	enum spool_status st;
+	bool whole;
 
 	if (!short_too && index_frames(sp) < INDEX_FRAMES_MANY)
 		return SPOOL_OK;
 	do
-		st = index_checkpoint(sp);
+		st = index_checkpoint(sp, &whole);
 	while (ballast_helps(sp, st));
-	if (st == SPOOL_OK)
+	/* SQLite syncs index.db when all of the log is in it, and not before. */
+	if (st == SPOOL_OK && whole)
 		epoch_note_file(sp);
 	return st;
 }

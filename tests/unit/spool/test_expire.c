@@ -46,11 +46,12 @@ static void
 count_syncs(void)
 {
 	static struct disk_ops ops;
+	bool whole;
 
 	ops = disk_real;
 	ops.fdatasync = counting_fdatasync;
 	/* None of them is a checkpoint's. */
-	ck_assert_int_eq(index_checkpoint(sp), SPOOL_OK);
+	ck_assert_int_eq(index_checkpoint(sp, &whole), SPOOL_OK);
 	sp->disk = &ops;
 	syncs = failing_sync = 0;
 }
