@@ -310,7 +310,7 @@ fill_place(struct restore *r, const struct backup_watch *watch, struct backup_re
 		st = backup_failed(r->err, r->dir, "");
 	if (st == SPOOL_OK)
 		st = name_database(r, "index", NEW_INDEX, "index.db");
-	/* It is a spool from here on; the marker means nothing any more. */
+	/* It is a spool from here on; where the marker stays who opens it takes it away (keeper.c). */
 	if (st == SPOOL_OK && (disk_unlink(&disk_real, r->fd, SPOOL_RESTORING) != 0 ||
 				  disk_sync(&disk_real, r->fd) != 0))
 		st = backup_failed(r->err, r->dir, SPOOL_RESTORING);

@@ -367,6 +367,8 @@ look_beside(struct spool *sp, const struct index_store *s, struct strbuf *err)
 		    sp->dir);
 		return SPOOL_NOT_READY;
 	}
+	if (access(s->path, F_OK) == 0 || errno != ENOENT)
+		return SPOOL_OK;
 	if (main_db && faccessat(sp->dir_fd, SPOOL_RESTORING, F_OK, 0) == 0) {
 		strbuf_addf(err,
 		    "%s/" SPOOL_RESTORING ": the spool is being restored, or that was "
@@ -374,8 +376,6 @@ look_beside(struct spool *sp, const struct index_store *s, struct strbuf *err)
 		    sp->dir);
 		return SPOOL_NOT_READY;
 	}
-	if (access(s->path, F_OK) == 0 || errno != ENOENT)
-		return SPOOL_OK;
 	/* An empty index would make all that mail nobody's. */
 	if (segment_any(sp->segments_fd)) {
 		strbuf_addf(

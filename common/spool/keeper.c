@@ -8,9 +8,11 @@
  * and the recovery byte given back.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdatomic.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -163,6 +165,20 @@ spool_recover(struct spool *sp)
 	return st;
 }
 
+/* With the recovery byte held, so no restore is at it: one that gave the index its name had come to its
+ * end.  Its marker goes before there is mail that the backup has not, or a restore that finds the
+ * index lost would go on with this folder and take out what the backup has not. */
+static enum spool_status
+forget_restore(struct spool *sp)
+{
+	if (faccessat(sp->dir_fd, SPOOL_RESTORING, F_OK, 0) != 0)
+		return SPOOL_OK;
+	if (disk_unlink(sp->disk, sp->dir_fd, SPOOL_RESTORING) == 0 &&
+	    disk_sync(sp->disk, sp->dir_fd) == 0)
+		return SPOOL_OK;
+	return spool_failed("leftover_not_removed", SPOOL_RESTORING, errno);
+}
+
 static enum spool_status
 become_ready(struct spool *sp)
 {
@@ -171,6 +187,8 @@ become_ready(struct spool *sp)
 	if (st != SPOOL_OK)
 		return st;
 	st = open_index(sp);
+	if (st == SPOOL_OK)
+		st = forget_restore(sp);
 	if (st == SPOOL_OK)
 		st = recover_and_open(sp);
 	if (st == SPOOL_OK && sp->role != SPOOL_ADMIN)

@@ -167,6 +167,29 @@ START_TEST(only_where_nothing_is)
 }
 END_TEST
 
+/* The index has its name, and the power failed before the marker was gone: it is a spool, its mail is
+ * its own from then on, and no restore goes on with it. */
+START_TEST(came_to_its_end_but_for_the_marker)
+{
+	static const enum spool_role roles[] = { SPOOL_ADMIN, SPOOL_SMTPD, SPOOL_POP3D };
+	char path[400];
+	int fd;
+
+	deliver(0, 500, 1, 1);
+	back_up();
+	restore_as(SPOOL_OK, "");
+	snprintf(path, sizeof(path), "%s/" SPOOL_RESTORING, other_dir);
+	fd = open(path, O_CREAT | O_WRONLY, 0600);
+	close(fd);
+	restore_as(SPOOL_EXISTS, "not empty");
+	spool_close(&sp);
+	snprintf(spool_test_dir, sizeof(spool_test_dir), "%.255s", other_dir);
+	sp = spool_test_open(roles[_i]);
+	ck_assert_uint_eq(test_copies(sp, 1, 0), 1);
+	ck_assert_int_ne(access(path, F_OK), 0);
+}
+END_TEST
+
 START_TEST(accounts_come_along)
 {
 	const struct address joe = spool_test_address("joe@example.test");
@@ -201,6 +224,7 @@ main(void)
 	tcase_add_test(tc, numbers_ahead_of_the_clock);
 	tcase_add_test(tc, what_is_dead_stays_behind);
 	tcase_add_test(tc, only_where_nothing_is);
+	tcase_add_loop_test(tc, came_to_its_end_but_for_the_marker, 0, 3);
 	tcase_add_test(tc, accounts_come_along);
 	suite_add_tcase(suite, tc);
 	srunner_run_all(runner, CK_NORMAL);
