@@ -79,6 +79,8 @@ void check_note(struct check *, uint64_t mailbox, uint64_t message, const char *
 void check_mend(struct check *, const char *sql, const char *types, ...);
 /* The row in holders by what holds the message now, of `n` entries that did. */
 void check_mend_holders(struct check *, uint64_t message, const struct check_ref *list, size_t n);
+/* The blocks of one entry, and what is counted as kept with them. */
+void check_mend_blocks(struct check *, uint64_t mailbox, uint64_t message, uint64_t blocks);
 
 /* The header of a segment, of which `buf` is the beginning: as it stands there, or where that is
  * none as its records prove it, of which refs has some from `at` on.  That is a finding, and where

@@ -11,6 +11,11 @@
 #include "damaged.h"
 #include "spool_internal.h"
 
+static const char sql_kept[] =
+    "UPDATE meta SET value = value + ?3 - e.blocks FROM entry AS e"
+    " WHERE key = 'kept_blocks' AND e.mailbox = ?1 AND e.message = ?2 AND e.state = 1";
+static const char sql_blocks[] = "UPDATE entry SET blocks = ?3 WHERE mailbox = ?1 AND message = ?2";
+
 static const char sql_holds[] = "SELECT 1 FROM entry WHERE mailbox = ?1 AND message = ?2";
 static const char sql_none[] = "DELETE FROM holders WHERE message = ?1";
 static const char sql_some[] = "INSERT OR REPLACE INTO holders VALUES (?1, ?2)";
@@ -45,6 +50,22 @@ check_mend(struct check *k, const char *sql, const char *types, ...)
 	st = index_write_begin(k->sp, INDEX_MAIN, "repair", &c);
 	if (st == SPOOL_OK)
 		st = account_run(c, sql, types, values[0], values[1], values[2]);
+	end(k, &c, st);
+}
+
+void
+check_mend_blocks(struct check *k, uint64_t mailbox, uint64_t message, uint64_t blocks)
+{
+	struct index_conn *c;
+	enum spool_status st;
+
+	if (!k->options->repair)
+		return;
+	st = index_write_begin(k->sp, INDEX_MAIN, "repair", &c);
+	if (st == SPOOL_OK)
+		st = account_run(c, sql_kept, "uuu", mailbox, message, blocks);
+	if (st == SPOOL_OK)
+		st = account_run(c, sql_blocks, "uuu", mailbox, message, blocks);
 	end(k, &c, st);
 }
 

@@ -29,8 +29,6 @@
 static const char sql_entry[] = "SELECT state, octets, blocks FROM entry"
 				" WHERE mailbox = ?1 AND message = ?2";
 
-static const char sql_blocks[] = "UPDATE entry SET blocks = ?3 WHERE mailbox = ?1 AND message = ?2";
-
 /* A file that was cut stays so; what is left of it is read. */
 static const char sql_cut_mark[] =
     "UPDATE segment SET mark = min(mark, ?2) WHERE number = ?1 AND state = 1";
@@ -237,7 +235,7 @@ compare(
 		    "counts %" PRIu64 " octets and has %" PRIu64 ": RETR is refused", octets,
 		    s->r.octets + record_prefix_len(s->e.reverse_path, to->written));
 	if (record_blocks(&s->r) != blocks) {
-		check_mend(k, sql_blocks, "uuu", mailbox, s->message, record_blocks(&s->r));
+		check_mend_blocks(k, mailbox, s->message, record_blocks(&s->r));
 		check_say(k, mailbox, s->message,
 		    "takes %" PRIu64 " blocks and counts %" PRIu64
 		    ": too few or too many are given back when it goes",

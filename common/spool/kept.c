@@ -51,7 +51,7 @@ read_batch(struct spool *sp, struct index_conn *c, size_t max, struct batch *b)
 {
 	enum spool_status st;
 	sqlite3_stmt *stmt;
-	uint64_t blocks;
+	uint64_t blocks, ended;
 	bool row;
 
 	b->n = 0;
@@ -64,7 +64,9 @@ read_batch(struct spool *sp, struct index_conn *c, size_t max, struct batch *b)
 			break;
 		b->list[b->n].mailbox = account_u64(stmt, 0);
 		b->list[b->n++].message = account_u64(stmt, 1);
-		blocks -= account_u64(stmt, 3);
+		/* A sum that is too small is check's to mend: it must not end what is young. */
+		ended = account_u64(stmt, 3);
+		blocks -= ended < blocks ? ended : blocks;
 	}
 	if (stmt != NULL)
 		sqlite3_reset(stmt);

@@ -262,6 +262,24 @@ START_TEST(kept_is_ended_alone)
 }
 END_TEST
 
+/* Where fewer blocks are counted than what goes has, no more goes for it. */
+START_TEST(young_mail_stays_whatever_is_counted)
+{
+	uint64_t ids[3];
+
+	for (unsigned i = 0; i < 3; i++) {
+		ids[i] = deliver(i, 1, 1);
+		remove_as(1, ids[i], REMOVE_POP3);
+	}
+	test_sql(sp, "UPDATE entry SET removed_s = 1 WHERE message ="
+		     " (SELECT min(message) FROM entry);"
+		     "UPDATE meta SET value = value - 3 WHERE key = 'kept_blocks'");
+	ck_assert_int_eq(spool_upkeep(sp), SPOOL_OK);
+	ck_assert_int_eq(test_number(sp, "SELECT count(*) FROM entry WHERE state = 1"), 2);
+	test_sql(sp, "UPDATE meta SET value = value + 3 WHERE key = 'kept_blocks'");
+}
+END_TEST
+
 /* --- bringing back -------------------------------------------------------- */
 
 START_TEST(one_and_all)
@@ -562,6 +580,7 @@ main(void)
 	tcase_add_test(tc, ends_when_nobody_wants_more);
 	tcase_add_test(tc, the_last_ones_of_many);
 	tcase_add_test(tc, kept_is_ended_alone);
+	tcase_add_test(tc, young_mail_stays_whatever_is_counted);
 	tcase_add_test(tc, one_and_all);
 	tcase_add_test(tc, new_uids);
 	tcase_add_test(tc, uid_of_another);

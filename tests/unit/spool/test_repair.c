@@ -116,6 +116,30 @@ START_TEST(damaged_while_kept)
 }
 END_TEST
 
+/* What is kept is counted in blocks, and these were wrong. */
+START_TEST(wrong_blocks_of_what_is_kept)
+{
+	const struct spool_policy policy = { .keep_deleted_s = 3600,
+		.keep_deleted_max = UINT64_C(1) << 40 };
+	struct maildrop *md;
+	const char *found;
+
+	spool_set_policy(sp, &policy);
+	ck_assert_int_eq(maildrop_lock(sp, 2, "test", &md), SPOOL_OK);
+	ck_assert_int_eq(maildrop_load(md), SPOOL_OK);
+	maildrop_mark(md, 0);
+	ck_assert_int_eq(maildrop_update(md), SPOOL_OK);
+	maildrop_close(&md);
+	test_sql(sp, "UPDATE meta SET value = value + 1 - (SELECT blocks FROM entry WHERE state = 1)"
+		     " WHERE key = 'kept_blocks';"
+		     "UPDATE entry SET blocks = 1 WHERE state = 1");
+	found = check(true);
+	FINDS(found, "mended", "user2@example.test", ids[1], "takes 18 blocks and counts 1");
+	test_invariants(sp);
+	assert_right();
+}
+END_TEST
+
 /* A mailbox goes with what was set apart in it, and nothing is counted wrongly. */
 START_TEST(goes_with_its_mailbox)
 {
@@ -496,6 +520,7 @@ main(void)
 	tcase_add_test(tc, nothing_wrong);
 	tcase_add_loop_test(tc, damaged_record, 0, 6);
 	tcase_add_test(tc, damaged_while_kept);
+	tcase_add_test(tc, wrong_blocks_of_what_is_kept);
 	tcase_add_test(tc, goes_with_its_mailbox);
 	tcase_add_loop_test(tc, removed_by_an_administrator, 0, 2);
 	tcase_add_test(tc, missing_segment);
