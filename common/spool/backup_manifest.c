@@ -13,7 +13,8 @@
  *     end CRC
  *
  * Lines end in LF; numbers are decimal, checksums CRC-32C in hexadecimal, the last one of all that
- * stands before it.  It is written under another name, synced and renamed.
+ * stands before it.  It is written under another name, synced and renamed, when the names of all that it
+ * names are on disk.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -78,12 +79,13 @@ backup_manifest_write(const struct disk_ops *disk, const char *dir, int fd,
 
 	strbuf_init(&text, TEXT_MAX);
 	compose(&text, m, list);
+	/* The names of what it names, too, are on disk before it has its own. */
 	if (text.failed)
 		st = SPOOL_NO_MEMORY;
 	else if (disk_unlink(disk, fd, NEW_NAME) != 0 ||
 		 (file = disk_open(disk, fd, NEW_NAME, true)) < 0 ||
 		 disk_write_buf(disk, file, text.buf, text.len, 0) != 0 ||
-		 disk_sync(disk, file) != 0 ||
+		 disk_sync(disk, file) != 0 || disk_sync(disk, fd) != 0 ||
 		 disk_rename(disk, fd, NEW_NAME, BACKUP_MANIFEST) != 0 || disk_sync(disk, fd) != 0)
 		st = backup_failed(err, dir, BACKUP_MANIFEST);
 	if (file >= 0)

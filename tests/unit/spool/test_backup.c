@@ -511,6 +511,54 @@ back_up_until(long n, int errnum)
 
 static const int ends[] = { 0, ENOSPC, EIO };
 
+/* Names of databases that no sync of the folder has found yet. */
+static unsigned unsure_names, manifests;
+
+static int
+n_openat(int dir, const char *name, int flags, mode_t mode)
+{
+	unsure_names += (flags & O_CREAT) != 0 && strstr(name, "-1") != NULL;
+	return disk_real.openat(dir, name, flags, mode);
+}
+
+static int
+n_fsync(int fd)
+{
+	struct stat found, folder;
+
+	ck_assert_int_eq(fstat(fd, &found), 0);
+	if (stat(backup_dir, &folder) == 0 && found.st_ino == folder.st_ino)
+		unsure_names = 0;
+	return disk_real.fsync(fd);
+}
+
+static int
+n_renameat2(int a, const char *from, int b, const char *to, unsigned flags)
+{
+	ck_assert_str_eq(to, "manifest");
+	ck_assert_uint_eq(unsure_names, 0);
+	manifests++;
+	return disk_real.renameat2(a, from, b, to, flags);
+}
+
+/* A manifest whose name is on disk, and an index whose name is not, are no backup. */
+START_TEST(names_before_the_manifest)
+{
+	struct disk_ops disk = disk_real;
+
+	disk.openat = n_openat;
+	disk.fsync = n_fsync;
+	disk.renameat2 = n_renameat2;
+	deliver(0, 500, 1, 1);
+	sp->disk = &disk;
+	back_up();
+	deliver(1, 500, 1, 1);
+	back_up();
+	sp->disk = &disk_real;
+	ck_assert_uint_eq(manifests, 2);
+}
+END_TEST
+
 START_TEST(at_every_instant_there_is_a_whole_one)
 {
 	uint64_t ids[4] = { deliver(0, 500, 1, 1), deliver(1, 9000, 2, 2), deliver(2, 300000, 1, 1),
@@ -570,6 +618,7 @@ main(void)
 	tcase_add_test(tc, damage_of_the_rest_is_noticed);
 	tcase_add_test(tc, a_newer_one_is_refused);
 	tcase_add_test(tc, a_damaged_index_is_no_backup);
+	tcase_add_test(tc, names_before_the_manifest);
 	tcase_add_loop_test(tc, at_every_instant_there_is_a_whole_one, 0, 3);
 	suite_add_tcase(suite, tc);
 	srunner_run_all(runner, CK_NORMAL);
