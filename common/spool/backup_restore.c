@@ -9,7 +9,7 @@
  *     them. A segment's number is the time of its birth in milliseconds, or one more than the newest,
  *     whichever is more. So each number that was given after the backup is below what the clock says
  *     now, or it is above the newest by less than how many were made, or the clock has been ahead
- *     meanwhile. The first number here is above the later of the two and FLOOR_SLACK beyond, which
+ *     meanwhile. The first number here is above the later of the two and SEGMENT_SLACK beyond, which
  *     covers so many segments made faster than one a millisecond, and a clock that was ahead by so
  *     much. A clock that stands before the backup's own time is no clock to go by, and refused.
  *  3. UIDs that mail got when it was brought back are made of the mailbox's count of removals, which
@@ -28,9 +28,9 @@
 #include "base/mem.h"
 #include "base/num.h"
 #include "lock.h"
+#include "segment.h"
 #include "spool_internal.h"
 
-#define FLOOR_SLACK UINT64_C(60000)
 #define NEW_INDEX "index.db.new"
 #define NEW_SECRETS "secrets.db.new"
 #define COPY_SIZE (256u * 1024)
@@ -106,7 +106,7 @@ check_clock(struct restore *r)
 		    num_format_time(time, r->b->manifest.time_ms / 1000));
 		return SPOOL_NOT_READY;
 	}
-	r->floor = (now > newest ? now : newest) + FLOOR_SLACK;
+	r->floor = (now > newest ? now : newest) + SEGMENT_SLACK;
 	return SPOOL_OK;
 }
 

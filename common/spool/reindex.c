@@ -34,7 +34,7 @@
 
 static const char sql_segment[] = "INSERT INTO main.segment VALUES (?1, 1, ?2, ?3)";
 static const char sql_newest[] =
-    "UPDATE main.meta SET value = max(value, ?1) WHERE key = 'newest_segment'";
+    "UPDATE main.meta SET value = max(value, ?1, ?2) + ?3 WHERE key = 'newest_segment'";
 
 /* A segment on its way into the index. */
 struct scan {
@@ -251,8 +251,11 @@ scan_all(struct reindex *x, void (*progress)(void *arg, uint64_t done, uint64_t 
 			progress(arg, done, all);
 		}
 	}
-	if (st == SPOOL_OK && files.n > 0)
-		st = account_run(x->c, sql_newest, "u", files.list[files.n - 1].number);
+	/* The last ones may have gone with their mail, and the index that knew them is lost, or old. */
+	if (st == SPOOL_OK)
+		st = account_run(x->c, sql_newest, "uuu",
+		    files.n > 0 ? files.list[files.n - 1].number : UINT64_C(0), clock_wall_ms(),
+		    SEGMENT_SLACK);
 	files_release(&files);
 	return st;
 }

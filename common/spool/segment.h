@@ -62,6 +62,11 @@ struct segment {
 	uint64_t end;                   /* the first free block */
 };
 
+/* Where the newest number may have been lost with the index, the next one is above the later of
+ * what is known and the clock, and this beyond: for as many segments that were made faster than
+ * one a millisecond, and for a clock that was ahead by so much. */
+#define SEGMENT_SLACK UINT64_C(60000)
+
 /* The next number that no segment has had, noted in the transaction on `c`. */
 enum spool_status segment_next_number(struct spool *, struct index_conn *c, uint64_t *number_r);
 /* Fills in random bits. */

@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 
 #include "base/clock.h"
+#include "common/spool/remove.h"
 
 static struct account_user
 user(const char *text)
@@ -557,6 +558,38 @@ START_TEST(known_is_not_rewritten)
 }
 END_TEST
 
+/* A clock that was ahead has made numbers that are none of a time, one after the other; the last of them
+ * went with their mail, and no index says that they were given. */
+START_TEST(no_number_twice)
+{
+	const uint64_t ahead_ms = clock_wall_ms() + 3600000;
+	struct index_conn *c;
+	uint64_t gone, next;
+
+	spool_close(&sp);
+	clock_set(1, ahead_ms);
+	open_as(SPOOL_ADMIN);
+	ck_assert_int_eq(test_deliver(sp, 10, 500, 3, 3, NULL), SPOOL_OK);
+	spool_close(&sp);
+	open_as(SPOOL_ADMIN);
+	ck_assert_int_eq(test_deliver(sp, 11, 500, 3, 3, &gone), SPOOL_OK);
+	spool_close(&sp);
+	open_as(SPOOL_ADMIN);
+	ck_assert_int_eq(index_write_begin(sp, INDEX_MAIN, "test", &c), SPOOL_OK);
+	ck_assert_int_eq(remove_entries(sp, c, 3, &gone, 1, REMOVE_POP3), SPOOL_OK);
+	ck_assert_int_eq(index_write_commit(sp, &c, false), SPOOL_OK);
+	ck_assert_int_eq(spool_upkeep(sp), SPOOL_OK);
+	ck_assert_int_ne(access(segment_path(gone), F_OK), 0);
+	spool_close(&sp);
+	clock_set(0, 0);
+	run("rm index/index.db*");
+	reindex();
+	test_sql(sp, "UPDATE mailbox SET enabled = 1");
+	ck_assert_int_eq(test_deliver(sp, 12, 500, 3, 3, &next), SPOOL_OK);
+	ck_assert_uint_gt(next, gone);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -568,6 +601,7 @@ main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_set_timeout(tc, 60);
 	tcase_add_test(tc, with_its_accounts);
+	tcase_add_test(tc, no_number_twice);
 	tcase_add_test(tc, what_only_the_index_knows);
 	tcase_add_loop_test(tc, old_index_in_part, 0, 4);
 	tcase_add_test(tc, no_age_without_the_index);
