@@ -20,6 +20,7 @@
 #include "base/mem.h"
 #include "base/thread.h"
 #include "group.h"
+#include "janitor.h"
 #include "spool_internal.h"
 
 struct committer {
@@ -248,12 +249,20 @@ committer_run(void *arg)
 	c->group.closing = &c->closing;
 	while (gather(c, &failed)) {
 		struct list_node *node;
+		bool unknown = false;
 
 		if (c->group.n > 0)
 			commit(c, &failed);
 		/* The writer's lock was given back: whoever waits for it need not wait for these. */
-		for (size_t i = 0; i < c->group.n; i++)
+		for (size_t i = 0; i < c->group.n; i++) {
+			unknown = unknown || c->group.list[i]->outcome == SPOOL_UNKNOWN;
 			finish(c->group.list[i]);
+		}
+		/* What recovery is to decide: their files are closed by now. */
+		if (unknown) {
+			atomic_store(&c->spool->unrecovered, true);
+			keeper_wake(c->spool);
+		}
 		while ((node = list_take(&failed)) != NULL)
 			finish(LIST_OBJECT(node, struct delivery, queued));
 	}

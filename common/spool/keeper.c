@@ -59,6 +59,8 @@ struct keeper {
 	bool expired;        /* once at least */
 	bool left;           /* maildrops were open */
 	uint64_t expired_ms; /* monotonic: when it last was */
+	bool came_back;      /* to what recovery left, once at least */
+	uint64_t back_ms;    /* monotonic: when it last did */
 };
 
 static uint64_t
@@ -160,9 +162,13 @@ spool_recover(struct spool *sp)
 
 	if (st != SPOOL_OK)
 		return st;
+	atomic_store(&sp->unrecovered, false);
 	st = recover_spool(sp);
 	lock_role_release(&sp->locks, LOCK_RECOVERY);
-	return st;
+	if (st != SPOOL_OK)
+		atomic_store(&sp->unrecovered, true);
+	/* Who wants to know all that there is does not. */
+	return st == SPOOL_OK && atomic_load(&sp->unrecovered) ? SPOOL_IO : st;
 }
 
 /* With the recovery byte held, so no restore is at it: one that gave the index its name had come to its
@@ -303,6 +309,21 @@ keeper_round(struct spool *sp, struct keeper *k)
 	return st;
 }
 
+/* Segments that recovery could not read, and those that the committer closed without knowing what is in
+ * them: not only when somebody starts the next time. */
+static void
+come_back(struct spool *sp, struct keeper *k)
+{
+	uint64_t now = clock_mono_ms();
+
+	if (!atomic_load(&sp->unrecovered) || index_broken(sp) ||
+	    (k->came_back && now - k->back_ms < ROUND_MS))
+		return;
+	k->came_back = true;
+	k->back_ms = now;
+	(void)spool_recover(sp);
+}
+
 static void *
 keeper_run(void *arg)
 {
@@ -319,6 +340,7 @@ keeper_run(void *arg)
 	} while (st != SPOOL_OK);
 	do {
 		st = keeper_round(sp, k);
+		come_back(sp, k);
 		if (st == SPOOL_OK || st == SPOOL_BUSY) {
 			enum spool_status warned = warn_round(sp);
 

@@ -11,6 +11,9 @@
  *  4. Nothing is deleted here but files named tmp.*, empty ones, and those without a row in which
  *     there is nothing but zeros, a block of them at most.
  *
+ *  5. A segment that cannot be read from its mark to its end is left as it is, for the keeper to come
+ *     back to, and holds up no other one.
+ *
  * Each segment is one transaction, so a recovery that is interrupted goes on where it was.
  */
 #include "recover.h"
@@ -37,7 +40,7 @@
 
 /* Everything at `offset`, or -1: a file that ends before is as bad as one that cannot be read. */
 static int
-read_all(int fd, void *buf, size_t len, uint64_t offset)
+read_all(int fd, const struct segment_id *id, void *buf, size_t len, uint64_t offset)
 {
 	size_t done = 0;
 
@@ -48,7 +51,8 @@ read_all(int fd, void *buf, size_t len, uint64_t offset)
 			continue;
 		if (n < 0)
 			log_event(LOG_LEVEL_ERROR, "segment_read_failed",
-			    log_num("offset", offset + done), log_errno(errno),
+			    log_num("segment", id->number), log_num("offset", offset + done),
+			    log_errno(errno),
 			    log_text(
 				"advice", "what cannot be read is passed over: look at the disk"));
 		if (n <= 0)
@@ -59,7 +63,7 @@ read_all(int fd, void *buf, size_t len, uint64_t offset)
 }
 
 static bool
-wire_is_whole(int fd, const struct record *r)
+wire_is_whole(int fd, const struct segment_id *id, const struct record *r)
 {
 	uint64_t offset = r->block * RECORD_BLOCK + r->header_len;
 	uint8_t buf[READ_SIZE];
@@ -69,7 +73,7 @@ wire_is_whole(int fd, const struct record *r)
 	while (left > 0) {
 		size_t len = left < sizeof(buf) ? (size_t)left : sizeof(buf);
 
-		if (read_all(fd, buf, len, offset) != 0)
+		if (read_all(fd, id, buf, len, offset) != 0)
 			return false;
 		crc = crc32c(crc, buf, len);
 		offset += len;
@@ -87,7 +91,7 @@ recover_read(int fd, const struct segment_id *id, uint64_t block, struct record 
 	struct stat file;
 	uint8_t *rest;
 
-	if (read_all(fd, fixed, sizeof(fixed), block * RECORD_BLOCK) != 0 ||
+	if (read_all(fd, id, fixed, sizeof(fixed), block * RECORD_BLOCK) != 0 ||
 	    !record_fixed_decode(fixed, id, block, r_r))
 		return SPOOL_NO_MESSAGE;
 	/* Before anything is allocated: a record that passes the end of the file was torn. */
@@ -98,11 +102,11 @@ recover_read(int fd, const struct segment_id *id, uint64_t block, struct record 
 	if (rest == NULL)
 		return SPOOL_NO_MEMORY;
 	st = SPOOL_NO_MESSAGE;
-	if (read_all(fd, rest, r_r->header_len - RECORD_FIXED_LEN,
+	if (read_all(fd, id, rest, r_r->header_len - RECORD_FIXED_LEN,
 		block * RECORD_BLOCK + RECORD_FIXED_LEN) == 0)
 		st = record_envelope_decode(rest, r_r, e_r);
 	free(rest);
-	if (st == SPOOL_OK && !wire_is_whole(fd, r_r)) {
+	if (st == SPOOL_OK && !wire_is_whole(fd, id, r_r)) {
 		record_envelope_release(e_r);
 		st = SPOOL_NO_MESSAGE;
 	}
@@ -204,9 +208,35 @@ index_segment(struct scan *s)
 	return index_run(s->c, stmt);
 }
 
+/* Whether all from `offset` on can be read; said where it cannot. */
+static bool
+can_be_read(const struct segment *segment, uint64_t offset)
+{
+	uint8_t buf[READ_SIZE];
+	ssize_t n;
+
+	while ((n = pread(segment->fd, buf, sizeof(buf), (off_t)offset)) != 0) {
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0) {
+			log_event(LOG_LEVEL_ERROR, "segment_not_recovered",
+			    log_num("segment", segment->id.number), log_num("offset", offset),
+			    log_errno(errno),
+			    log_text("advice",
+				"its last mail is not shown while this cannot be read, which is "
+				"tried again each minute: look at the disk; where it stays so stop "
+				"the daemons and run pop-admin reindex, which takes what can be "
+				"read"));
+			return false;
+		}
+		offset += (uint64_t)n;
+	}
+	return true;
+}
+
 /* Makes all of the file that the index does not know sure to be on disk.  Of what it knows not an
  * octet is touched: some of that may be being given back.  With the segment's lock, so that nobody
- * but us moves its mark. */
+ * but us moves its mark.  SPOOL_NO_MESSAGE where it cannot be read. */
 static enum spool_status
 make_sure(struct spool *sp, const struct segment *segment)
 {
@@ -227,6 +257,8 @@ make_sure(struct spool *sp, const struct segment *segment)
 	    disk_sync_data(sp->disk, segment->fd) != 0 || disk_sync(sp->disk, sp->segments_fd) != 0)
 		st = spool_failed(
 		    "segment_sync_failed", segment_name(name, segment->id.number), errno);
+	if (st == SPOOL_IO && !can_be_read(segment, mark * RECORD_BLOCK))
+		st = SPOOL_NO_MESSAGE;
 	return st;
 }
 
@@ -245,6 +277,13 @@ recover_segment(struct spool *sp, uint64_t number)
 	if (st != SPOOL_OK)
 		return st;
 	st = make_sure(sp, &segment);
+	/* What it has is mail that was acknowledged, so nothing of it is passed over; and the others'
+	 * mail need not wait for it. */
+	if (st == SPOOL_NO_MESSAGE) {
+		segment_close(&segment);
+		atomic_store(&sp->unrecovered, true);
+		return SPOOL_OK;
+	}
 	if (st == SPOOL_OK)
 		st = index_write_begin(sp, INDEX_MAIN, "recovery", &s.c);
 	if (st == SPOOL_OK) {

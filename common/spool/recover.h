@@ -1,7 +1,7 @@
 /*
  * recover - making the index know what lies in the segments.  Private to common/spool.
  *
- * Thread: the keeper's, or in pop-admin the one that opens the spool; with the
+ * Thread: the keeper's, or in pop-admin the one that opens the spool or imports; with the
  * recovery byte held.
  */
 #ifndef SPOOL_RECOVER_H
@@ -11,7 +11,8 @@
 #include "spool/spool.h"
 
 /* Every segment beyond whose mark records may lie and whose writer is not alive: indexed and
- * closed.  Removes what deliveries left behind, and finishes off dead segments. */
+ * closed.  Removes what deliveries left behind.  One that cannot be read is left, and noted in
+ * spool.unrecovered. */
 enum spool_status recover_spool(struct spool *);
 
 /* Reads the record that begins at `block`, header, envelope and wire form, and checks all of

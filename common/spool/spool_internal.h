@@ -51,6 +51,7 @@ struct spool {
 	atomic_bool no_ballast;         /* nor set blocks aside: said once */
 
 	atomic_bool ready;
+	atomic_bool unrecovered;        /* a segment was left whose tail the index has not */
 	atomic_bool databases_open;     /* index and secrets are set, once and for all */
 	atomic_uint_least32_t epoch;    /* health.h: that the index had last */
 	atomic_uint_least32_t epoch_file; /* and index.db alone */

@@ -6,6 +6,8 @@
  */
 #include "delivery_test.h"
 
+#include <errno.h>
+#include <stdatomic.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -553,6 +555,48 @@ setup(void)
 	clock_set(1000, TODAY * DAY_MS);
 }
 
+/* --- what recovery is to decide --------------------------------------------- */
+
+static atomic_bool disk_fails;
+
+static int
+failing_fdatasync(int fd)
+{
+	errno = EIO;
+	return atomic_load(&disk_fails) ? -1 : fdatasync(fd);
+}
+
+static int
+failing_ftruncate(int fd, off_t len)
+{
+	errno = EIO;
+	return atomic_load(&disk_fails) ? -1 : ftruncate(fd, len);
+}
+
+/* A group that could neither be synced nor cut off is in its mailboxes or not, and soon: not when
+ * somebody starts smtpd the next time, and its recipient has long had the sender's second try. */
+START_TEST(unknown_is_decided_soon)
+{
+	struct disk_ops disk = disk_real;
+	struct spool *sp = open_with(SPOOL_SMTPD, no_policy);
+
+	test_mailboxes(sp, 1);
+	settle(sp);
+	deliver(sp, 1, "NULL");
+	disk.fdatasync = failing_fdatasync;
+	disk.ftruncate = failing_ftruncate;
+	sp->disk = &disk;
+	atomic_store(&disk_fails, true);
+	ck_assert_int_eq(test_deliver(sp, 2, 500, 1, 1, NULL), SPOOL_UNKNOWN);
+	atomic_store(&disk_fails, false);
+	becomes(sp, ENTRIES, 2);
+	becomes(sp, "SELECT count(*) FROM segment WHERE state = 0", 0);
+	ck_assert_uint_eq(test_copies(sp, 1, 2), 1);
+	test_invariants(sp);
+	spool_close(&sp);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -562,6 +606,7 @@ main(void)
 	int failed;
 
 	tcase_set_timeout(tc, 120);
+	tcase_add_test(tc, unknown_is_decided_soon);
 	tcase_add_checked_fixture(tc, setup, spool_test_remove);
 	tcase_add_loop_test(tc, garbage_goes_soon, 0, sizeof(wakers) / sizeof(wakers[0]));
 	tcase_add_test(tc, a_busy_round_is_tried_again);

@@ -3,7 +3,9 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 
 #include "base/crc32c.h"
 #include "common/spool/remove.h"
@@ -34,6 +36,33 @@ segment_path(char path[400], uint64_t number)
 {
 	snprintf(path, 400, "%s/segments/%llu", spool_test_dir, (unsigned long long)number);
 	return path;
+}
+
+/* Octets of segment `bad_number` from `bad_at` on cannot be read while `bad_reads` is set. */
+static atomic_bool bad_reads;
+static uint64_t bad_number, bad_at;
+
+static bool
+is_bad(int fd, size_t len, off_t offset)
+{
+	char path[400];
+	struct stat file, bad;
+
+	return atomic_load(&bad_reads) && (uint64_t)offset + len > bad_at &&
+	       fstat(fd, &file) == 0 && stat(segment_path(path, bad_number), &bad) == 0 &&
+	       file.st_ino == bad.st_ino;
+}
+
+ssize_t
+pread(int fd, void *buf, size_t len, off_t offset)
+{
+	struct iovec iov = { .iov_base = buf, .iov_len = len };
+
+	if (is_bad(fd, len, offset)) {
+		errno = EIO;
+		return -1;
+	}
+	return preadv(fd, &iov, 1, offset);
 }
 
 /* Closes the spool as it is and forgets all that the index learned since the last upkeep, as
@@ -367,6 +396,36 @@ END_TEST
 static const size_t unborn[] = { 1, 512, RECORD_BLOCK };
 
 /* The power failed when name and length were on disk and the header was not. */
+/* Others' mail does not wait for it, and it is not lost: once it can be read it is shown, also without
+ * another start. */
+START_TEST(sector_that_cannot_be_read)
+{
+	uint64_t id[3];
+
+	ck_assert_int_eq(test_deliver(sp, 0, 1000, 1, 1, &id[0]), SPOOL_OK);
+	ck_assert_int_eq(spool_upkeep(sp), SPOOL_OK);
+	ck_assert_int_eq(test_deliver(sp, 1, 9000, 1, 1, &id[1]), SPOOL_OK);
+	ck_assert_int_eq(test_deliver(sp, 2, 300000, 1, 1, &id[2]), SPOOL_OK);
+	lose_log();
+	bad_number = message_segment(id[1]);
+	bad_at = (message_block(id[1]) + 1) * RECORD_BLOCK;
+	atomic_store(&bad_reads, true);
+	sp = spool_test_open(SPOOL_ADMIN);
+	/* All but what lies there is had. */
+	ck_assert_int_eq(test_number(sp, "SELECT count(*) FROM entry"), 2);
+	ck_assert_int_eq(test_deliver(sp, 3, 1000, 1, 1, NULL), SPOOL_OK);
+	/* An import must know all that there is. */
+	ck_assert_int_eq(spool_recover(sp), SPOOL_IO);
+	atomic_store(&bad_reads, false);
+	if (_i == 0)
+		reopen();
+	else
+		ck_assert_int_eq(spool_recover(sp), SPOOL_OK);
+	ck_assert_uint_eq(test_copies(sp, 1, 1), 1);
+	ck_assert_int_eq(test_number(sp, "SELECT count(*) FROM entry"), 4);
+}
+END_TEST
+
 START_TEST(unborn_goes)
 {
 	char path[400];
@@ -574,6 +633,7 @@ main(void)
 	tcase_add_loop_test(tc, torn_inside, 0, 3);
 	tcase_add_loop_test(tc, forged_record, 0, sizeof(forgeries) / sizeof(*forgeries));
 	tcase_add_loop_test(tc, unreadable_is_left, 0, sizeof(unreadable) / sizeof(*unreadable));
+	tcase_add_loop_test(tc, sector_that_cannot_be_read, 0, 2);
 	tcase_add_test(tc, renamed_is_left);
 	tcase_add_test(tc, leftovers_go);
 	tcase_add_loop_test(tc, unborn_goes, 0, sizeof(unborn) / sizeof(*unborn));
