@@ -16,6 +16,7 @@
 #include "base/mem.h"
 #include "committer.h"
 #include "delivery_internal.h"
+#include "segment.h"
 #include "spool_internal.h"
 
 /* The first allocation. */
@@ -147,7 +148,7 @@ spill(struct delivery *d)
 	if (d->fd < 0)
 		return spool_failed("delivery_file_failed", "segments/tmp", errno);
 	/* Held until the file has its name and its rows: recovery leaves it alone. */
-	if (lock_segment(d->fd) != 0)
+	if ((d->tmp[0] != '\0' ? segment_lock_new(d->fd) : lock_segment(d->fd)) != 0)
 		return spool_failed("delivery_file_failed", "segments/tmp", errno);
 	st = file_write(d, NULL, 0);
 	free_buffer(d);

@@ -325,10 +325,8 @@ segment_next_number(struct spool *sp, struct index_conn *c, uint64_t *number_r)
 	return index_run(c, stmt);
 }
 
-/* Locks the file that was just made, while it has its name: until then it looks like one whose
- * writer is dead, and another process that recovers may have removed it. */
-static int
-lock_new(int fd)
+int
+segment_lock_new(int fd)
 {
 	struct stat file;
 
@@ -352,7 +350,8 @@ make_file(struct spool *sp, struct segment *s)
 	if (s->fd < 0)
 		return spool_failed("segment_create_failed", name, errno);
 	segment_header_encode(block, &s->id);
-	if (lock_new(s->fd) != 0 || disk_write_buf(sp->disk, s->fd, block, sizeof(block), 0) != 0 ||
+	if (segment_lock_new(s->fd) != 0 ||
+	    disk_write_buf(sp->disk, s->fd, block, sizeof(block), 0) != 0 ||
 	    disk_sync_data(sp->disk, s->fd) != 0 || disk_sync(sp->disk, sp->segments_fd) != 0)
 		st = spool_failed("segment_create_failed", name, errno);
 	if (st != SPOOL_OK) {

@@ -75,6 +75,10 @@ enum spool_status segment_id_make(uint64_t number, struct segment_id *id_r);
 /* Creates the next segment, with its row: file and folder are synced, the row is committed. */
 enum spool_status segment_create(struct spool *, struct segment *s_r);
 
+/* Locks a file in segments/ that was just made with a name, while it has that: until then it looks
+ * like one whose writer is dead, and whoever recovers may have removed it.  0 or -1 with errno. */
+int segment_lock_new(int fd);
+
 /* Opens a segment and takes its writer's lock.  SPOOL_BUSY when its writer is alive,
  * SPOOL_NO_MESSAGE when the file is gone, SPOOL_DAMAGED when its header cannot be read. */
 enum spool_status segment_open(struct spool *, uint64_t number, struct segment *s_r);

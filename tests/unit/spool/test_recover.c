@@ -563,6 +563,32 @@ START_TEST(living_writer_is_left_alone)
 }
 END_TEST
 
+static int
+openat_and_lose(int dir, const char *name, int flags, mode_t mode)
+{
+	int fd = openat_without_unnamed(dir, name, flags, mode);
+
+	if (fd >= 0 && strncmp(name, DISK_TMP_PREFIX, strlen(DISK_TMP_PREFIX)) == 0)
+		ck_assert_int_eq(unlinkat(dir, name, 0), 0);
+	return fd;
+}
+
+/* Who recovers may come between a delivery's file and its lock: that delivery is told so at once, and
+ * takes no group with it. */
+START_TEST(leftover_that_was_none)
+{
+	struct disk_ops disk = disk_real;
+	enum spool_status st;
+
+	disk.openat = openat_and_lose;
+	sp->disk = &disk;
+	ck_assert_ptr_null(test_written(sp, 0, 300000, test_envelope(1, 1), &st));
+	ck_assert_int_eq(st, SPOOL_IO);
+	sp->disk = &disk_real;
+	ck_assert_int_eq(test_deliver(sp, 0, 300000, 1, 1, NULL), SPOOL_OK);
+}
+END_TEST
+
 /* Only the first to open recovers, but for smtpd. */
 START_TEST(first_one_recovers)
 {
@@ -640,6 +666,7 @@ main(void)
 	tcase_add_test(tc, zeros_of_somebody_stay);
 	tcase_add_test(tc, numbers_stay_above_files);
 	tcase_add_test(tc, living_writer_is_left_alone);
+	tcase_add_test(tc, leftover_that_was_none);
 	tcase_add_test(tc, first_one_recovers);
 	tcase_add_test(tc, not_ready_until_recovered);
 	suite_add_tcase(s, tc);
