@@ -57,25 +57,34 @@ struct subject {
 	uint32_t blocks; /* as the entries say */
 };
 
-static void
+/* SPOOL_NO_MEMORY for what passes, such as too many open files: that is no damage of the segment. */
+static enum spool_status
 open_segment(struct reader *in, uint64_t number)
 {
 	uint8_t buf[SEGMENT_HEADER_LEN];
 	char name[SEGMENT_NAME_MAX];
+	enum spool_status st;
 
 	if (number == in->number)
-		return;
+		return SPOOL_OK;
 	if (in->fd >= 0)
 		close(in->fd);
 	in->number = number;
 	in->why = NULL;
 	in->fd = openat(in->k->sp->segments_fd, segment_name(name, number), O_RDONLY | O_CLOEXEC);
-	if (in->fd < 0)
-		in->why = errno == ENOENT ? "whose file is gone" : "whose file cannot be opened";
-	else if (pread(in->fd, buf, sizeof(buf), 0) != (ssize_t)sizeof(buf))
+	if (in->fd < 0 && errno == ENOENT) {
+		in->why = "whose file is gone";
+	} else if (in->fd < 0) {
+		st = spool_failed("segment_open_failed", name, errno);
+		if (st == SPOOL_NO_MEMORY)
+			return st;
+		in->why = "whose file cannot be opened";
+	} else if (pread(in->fd, buf, sizeof(buf), 0) != (ssize_t)sizeof(buf)) {
 		in->why = "whose file cannot be read";
-	else if (check_header(in->k, in->fd, number, in->at, buf, &in->id) != SPOOL_OK)
+	} else if (check_header(in->k, in->fd, number, in->at, buf, &in->id) != SPOOL_OK) {
 		in->why = "whose header is damaged";
+	}
+	return SPOOL_OK;
 }
 
 static void
@@ -279,12 +288,11 @@ check_now(struct reader *in, const struct subject *s, uint64_t mailbox)
 static enum spool_status
 read_subject(struct reader *in, struct subject *s)
 {
-	enum spool_status st;
+	enum spool_status st = open_segment(in, message_segment(s->message));
 
-	open_segment(in, message_segment(s->message));
 	s->whole = false;
-	if (in->why != NULL)
-		return SPOOL_OK;
+	if (st != SPOOL_OK || in->why != NULL)
+		return st;
 	st = recover_read(in->fd, &in->id, message_block(s->message), &s->r, &s->e);
 	s->whole = st == SPOOL_OK;
 	in->k->result->records++;

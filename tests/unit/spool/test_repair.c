@@ -2,7 +2,9 @@
 #include "damage_test.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdatomic.h>
+#include <sys/syscall.h>
 
 #include "common/spool/health.h"
 
@@ -477,6 +479,46 @@ static const struct {
 	{ "true", ENOSPC, "true", SPOOL_NO_SPACE },
 };
 
+/* What the reading of segments hears. */
+static atomic_int open_errno;
+
+int
+openat(int dir, const char *name, int flags, ...)
+{
+	int errnum = atomic_load(&open_errno);
+	mode_t mode = 0;
+	va_list ap;
+
+	if ((flags & O_CREAT) != 0 || (flags & O_TMPFILE) == O_TMPFILE) {
+		va_start(ap, flags);
+		mode = va_arg(ap, mode_t);
+		va_end(ap);
+	}
+	if (errnum != 0 && (flags & O_ACCMODE) == O_RDONLY && name[0] >= '0' && name[0] <= '9') {
+		errno = errnum;
+		return -1;
+	}
+	return (int)syscall(SYS_openat, dir, name, flags, mode);
+}
+
+/* A file that cannot be opened for want of something that passes is no damage. */
+START_TEST(nothing_is_set_apart_for_what_passes)
+{
+	static const int passing[] = { EMFILE, ENFILE, ENOMEM };
+	struct strbuf text;
+	const struct check_options options = { .repair = true, .each = write_finding,
+		.arg = &text };
+
+	strbuf_init(&text, 1 << 20);
+	atomic_store(&open_errno, passing[_i]);
+	ck_assert_int_eq(check_spool(sp, &options, &r), SPOOL_NO_MEMORY);
+	atomic_store(&open_errno, 0);
+	strbuf_release(&text);
+	assert_right();
+	ck_assert_uint_eq(shown(1), 3);
+}
+END_TEST
+
 START_TEST(nothing_is_set_apart_without_its_copy)
 {
 	struct strbuf text;
@@ -532,6 +574,7 @@ main(void)
 	tcase_add_test(tc, mail_comes_and_goes_meanwhile);
 	tcase_add_test(tc, forgotten_segment);
 	tcase_add_test(tc, another_length);
+	tcase_add_loop_test(tc, nothing_is_set_apart_for_what_passes, 0, 3);
 	tcase_add_loop_test(tc, nothing_is_set_apart_without_its_copy, 0, 3);
 	suite_add_tcase(suite, tc);
 	srunner_run_all(runner, CK_NORMAL);
