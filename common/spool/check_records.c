@@ -109,14 +109,22 @@ open_damaged(struct reader *in)
 	return in->damaged_fd;
 }
 
+/* A record that is copied. */
+struct copy {
+	struct reader *in;
+	const struct subject *s;
+};
+
 /* What can be read of its blocks; zeros for what cannot. */
 static int
-copy_blocks(struct reader *in, int fd, const struct subject *s)
+copy_blocks(void *arg, int fd)
 {
+	const struct copy *copy = arg;
+	struct reader *in = copy->in;
 	uint8_t block[RECORD_BLOCK];
-	uint64_t from = message_block(s->message) * RECORD_BLOCK;
+	uint64_t from = message_block(copy->s->message) * RECORD_BLOCK;
 
-	for (uint64_t i = 0; i < s->blocks; i++) {
+	for (uint64_t i = 0; i < copy->s->blocks; i++) {
 		ssize_t n = pread(in->fd, block, sizeof(block), (off_t)(from + i * RECORD_BLOCK));
 
 		if (n == 0)
@@ -128,16 +136,16 @@ copy_blocks(struct reader *in, int fd, const struct subject *s)
 		    0)
 			return -1;
 	}
-	return disk_sync(in->k->sp->disk, fd);
+	return 0;
 }
 
 /* SPOOL/damaged/UID: the record as it was found.  One that is there already stays. */
 static enum spool_status
 copy_aside(struct reader *in, const struct subject *s)
 {
-	const struct disk_ops *disk = in->k->sp->disk;
+	struct copy copy = { in, s };
 	char uid[SPOOL_UID_LEN + 1];
-	int dir, fd, rc;
+	int dir;
 
 	if (in->fd < 0)
 		return SPOOL_OK;
@@ -145,20 +153,8 @@ copy_aside(struct reader *in, const struct subject *s)
 	dir = open_damaged(in);
 	if (dir < 0)
 		return spool_failed("copy_failed", in->k->sp->dir, errno);
-	fd = disk_open(disk, dir, uid, true);
-	if (fd < 0)
-		return errno == EEXIST ? SPOOL_OK : spool_failed("copy_failed", uid, errno);
-	rc = copy_blocks(in, fd, s);
-	if (rc == 0)
-		rc = disk_sync(disk, dir);
-	if (rc != 0) {
-		enum spool_status st = spool_failed("copy_failed", uid, errno);
-
-		disk_unlink(disk, dir, uid);
-		close(fd);
-		return st;
-	}
-	close(fd);
+	if (damaged_keep(in->k->sp, dir, uid, copy_blocks, &copy) != 0)
+		return spool_failed("copy_failed", uid, errno);
 	return SPOOL_OK;
 }
 

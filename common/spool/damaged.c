@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -34,6 +35,36 @@ damaged_folder(struct spool *sp)
 	return fd;
 }
 
+int
+damaged_keep(struct spool *sp, int folder, const char *name, damaged_write_fn *write, void *arg)
+{
+	char half[NAME_MAX + 1];
+	int fd, rc, saved;
+
+	if (faccessat(folder, name, F_OK, 0) == 0)
+		return disk_sync(sp->disk, folder);
+	/* Under another name until it is whole: one that was killed may have left a half. */
+	snprintf(half, sizeof(half), "%s.new", name);
+	if (disk_unlink(sp->disk, folder, half) != 0)
+		return -1;
+	fd = disk_open(sp->disk, folder, half, true);
+	if (fd < 0)
+		return -1;
+	rc = write(arg, fd);
+	if (rc == 0)
+		rc = disk_sync(sp->disk, fd);
+	if (rc == 0)
+		rc = disk_rename(sp->disk, folder, half, name);
+	if (rc == 0)
+		rc = disk_sync(sp->disk, folder);
+	saved = errno;
+	if (rc != 0)
+		disk_unlink(sp->disk, folder, half);
+	close(fd);
+	errno = saved;
+	return rc;
+}
+
 void
 segment_proof_ask(struct segment_proof *p, int fd, uint64_t number, uint64_t block)
 {
@@ -56,31 +87,37 @@ segment_proof_holds(const struct segment_proof *p)
 	return p->found && !p->contradicted;
 }
 
+struct header {
+	const struct disk_ops *disk;
+	uint8_t block[RECORD_BLOCK];
+	size_t len;
+};
+
+static int
+write_header(void *arg, int fd)
+{
+	const struct header *h = arg;
+
+	return disk_write_buf(h->disk, fd, h->block, h->len, 0);
+}
+
 /* Where it can be read, and was not kept before. */
 static int
 copy_header(struct spool *sp, int segment, uint64_t number)
 {
-	uint8_t block[RECORD_BLOCK];
-	ssize_t n = pread(segment, block, sizeof(block), 0);
+	struct header h = { .disk = sp->disk };
+	ssize_t n = pread(segment, h.block, sizeof(h.block), 0);
 	char name[SEGMENT_NAME_MAX + sizeof(".header")];
-	int dir, fd, rc;
+	int dir, rc;
 
 	if (n <= 0)
 		return 0;
+	h.len = (size_t)n;
 	dir = damaged_folder(sp);
 	if (dir < 0)
 		return -1;
 	snprintf(name, sizeof(name), "%" PRIu64 ".header", number);
-	fd = disk_open(sp->disk, dir, name, true);
-	rc = fd >= 0 || errno == EEXIST ? 0 : -1;
-	if (fd >= 0) {
-		rc = disk_write_buf(sp->disk, fd, block, (size_t)n, 0);
-		if (rc == 0)
-			rc = disk_sync(sp->disk, fd);
-		if (rc == 0)
-			rc = disk_sync(sp->disk, dir);
-		close(fd);
-	}
+	rc = damaged_keep(sp, dir, name, write_header, &h);
 	close(dir);
 	return rc;
 }

@@ -21,6 +21,12 @@
 /* The folder, made where it is not there; the caller's.  -1 with errno. */
 int damaged_folder(struct spool *);
 
+/* Writes what is to be kept; 0, or -1 with errno. */
+typedef int damaged_write_fn(void *arg, int fd);
+/* Keeps something in the folder under a name, whole and on disk or not at all; what has the name
+ * already stays.  0, or -1 with errno. */
+int damaged_keep(struct spool *, int folder, const char *name, damaged_write_fn *write, void *arg);
+
 /* What the records of one segment say of it. */
 struct segment_proof {
 	struct segment_id id;           /* where one was found */

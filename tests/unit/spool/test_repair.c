@@ -5,6 +5,8 @@
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
 
 #include "common/spool/health.h"
 
@@ -479,6 +481,45 @@ static const struct {
 	{ "true", ENOSPC, "true", SPOOL_NO_SPACE },
 };
 
+static unsigned writes;
+
+static ssize_t
+pwritev_and_end(int fd, const struct iovec *iov, int n, off_t offset)
+{
+	if (++writes == 2)
+		_exit(0);
+	return pwritev(fd, iov, n, offset);
+}
+
+/* Who is killed while he copies leaves no half of a record for the next one to take for all of it. */
+START_TEST(half_a_copy_is_none)
+{
+	struct disk_ops disk = disk_real;
+	char uid[SPOOL_UID_LEN + 1], name[64];
+	struct stat file;
+	int status;
+	pid_t child;
+
+	flip(ids[3], 3000);
+	child = fork();
+	if (child == 0) {
+		disk.pwritev = pwritev_and_end;
+		sp->disk = &disk;
+		check(true);
+		_exit(1);
+	}
+	ck_assert_int_eq(waitpid(child, &status, 0), child);
+	ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	check(true);
+	ck_assert_uint_eq(r.mended, 2);
+	spool_uid_format(uid, ids[3]);
+	snprintf(name, sizeof(name), "damaged/%s", uid);
+	ck_assert_int_eq(stat(path_of(name), &file), 0);
+	ck_assert_int_eq(file.st_size, 3 * 4096);
+	run("test $(ls damaged | wc -l) = 1");
+}
+END_TEST
+
 /* What the reading of segments hears. */
 static atomic_int open_errno;
 
@@ -574,6 +615,7 @@ main(void)
 	tcase_add_test(tc, mail_comes_and_goes_meanwhile);
 	tcase_add_test(tc, forgotten_segment);
 	tcase_add_test(tc, another_length);
+	tcase_add_test(tc, half_a_copy_is_none);
 	tcase_add_loop_test(tc, nothing_is_set_apart_for_what_passes, 0, 3);
 	tcase_add_loop_test(tc, nothing_is_set_apart_without_its_copy, 0, 3);
 	suite_add_tcase(suite, tc);
