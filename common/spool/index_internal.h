@@ -73,7 +73,8 @@ void index_writer_give(struct index_store *);
 enum spool_status index_rebuild_begin(const struct disk_ops *, const char *spool_dir, int spool_fd,
     struct index_store **store_r, struct strbuf *err);
 /* All of it is in its file, and on disk; then it is closed. */
-enum spool_status index_rebuild_end(struct index_store **);
+enum spool_status index_rebuild_end(
+    const struct disk_ops *, int spool_fd, struct index_store **);
 /* Takes INDEX_REBUILT away again. */
 void index_rebuild_forget(const struct disk_ops *, int spool_fd);
 

@@ -277,7 +277,7 @@ index_rebuild_begin(const struct disk_ops *ops, const char *spool_dir, int spool
 }
 
 enum spool_status
-index_rebuild_end(struct index_store **sp)
+index_rebuild_end(const struct disk_ops *ops, int spool_fd, struct index_store **sp)
 {
 	struct index_store *s = *sp;
 	enum spool_status st = SPOOL_OK;
@@ -288,8 +288,8 @@ index_rebuild_end(struct index_store **sp)
 	    s->writer->db, "main", SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
 	if (rc != SQLITE_OK)
 		return index_failed(s->writer, "checkpoint", rc);
-	fd = open(s->path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0 || fsync(fd) != 0)
+	fd = disk_open(ops, spool_fd, INDEX_REBUILT, false);
+	if (fd < 0 || disk_sync(ops, fd) != 0)
 		st = spool_failed("reindex_failed", s->path, errno);
 	/* SQLite's locks on it go with this: nobody else has it. */
 	if (fd >= 0)

@@ -335,7 +335,7 @@ rebuild(struct reindex *x, void (*progress)(void *arg, uint64_t done, uint64_t a
 	x->c = x->store->writer;
 	st = fill(x, progress, arg, err);
 	if (st == SPOOL_OK)
-		st = index_rebuild_end(&x->store);
+		st = index_rebuild_end(x->spool.disk, x->spool.dir_fd, &x->store);
 	index_close(&x->store);
 	if (st == SPOOL_OK)
 		st = exchange(x);
