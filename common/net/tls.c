@@ -5,6 +5,10 @@
  * emptied before each call, or one connection's error would be read as another's.
  * The reason of a failure is copied out of it at once.
  *
+ * OpenSSL reads on by itself until there are octets for us or the socket is empty.  What it
+ * finds in between costs the peer little and us much where it is a KeyUpdate (RFC 8446 4.6.3),
+ * so these are counted: who never stops sending them would never be done with.
+ *
  * OpenSSL reads and writes the socket itself; it uses write(2), so the process
  * ignores SIGPIPE.
  */
@@ -22,6 +26,9 @@
 
 #include "base/mem.h"
 
+/* A client renews its keys every so many gigabytes, if ever. */
+#define KEY_UPDATES_MAX 100u
+
 struct tls_context {
 	SSL_CTX *ctx; /* owned */
 	atomic_uint refs;
@@ -31,6 +38,7 @@ struct tls {
 	SSL *ssl;            /* owned */
 	unsigned long error; /* OpenSSL's, of the last call that FAILED; 0: see errnum */
 	int errnum;
+	unsigned key_updates; /* that came so far */
 };
 
 /* --- contexts -------------------------------------------------------------- */
@@ -187,6 +195,20 @@ tls_context_unref(struct tls_context **context)
 
 /* --- one connection -------------------------------------------------------- */
 
+/* OpenSSL looks at nothing more of a peer that has ended his side. */
+static void
+note_message(int sent, int version, int type, const void *buf, size_t len, SSL *ssl, void *arg)
+{
+	const unsigned char *message = buf;
+	struct tls *tls = arg;
+
+	(void)version;
+	if (sent || type != SSL3_RT_HANDSHAKE || len == 0 || message[0] != SSL3_MT_KEY_UPDATE)
+		return;
+	if (++tls->key_updates > KEY_UPDATES_MAX)
+		SSL_set_shutdown(ssl, SSL_RECEIVED_SHUTDOWN);
+}
+
 struct tls *
 tls_new(struct tls_context *context, int socket)
 {
@@ -201,6 +223,8 @@ tls_new(struct tls_context *context, int socket)
 		tls_free(&tls);
 		return NULL;
 	}
+	SSL_set_msg_callback(tls->ssl, note_message);
+	SSL_set_msg_callback_arg(tls->ssl, tls);
 	SSL_set_accept_state(tls->ssl);
 	return tls;
 }
@@ -220,6 +244,11 @@ result(struct tls *tls, int rc)
 {
 	const int errnum = errno;
 
+	if (tls->key_updates > KEY_UPDATES_MAX) {
+		tls->error = ERR_PACK(ERR_LIB_SSL, 0, SSL_R_TOO_MANY_KEY_UPDATES);
+		tls->errnum = 0;
+		return TLS_FAILED;
+	}
 	switch (SSL_get_error(tls->ssl, rc)) {
 	case SSL_ERROR_NONE:
 		return TLS_OK;

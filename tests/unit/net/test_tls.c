@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
@@ -206,6 +207,74 @@ START_TEST(versions_from_1_2_on_are_taken)
 }
 END_TEST
 
+/* --- renewing keys ------------------------------------------------------------ */
+
+/* So many, and "text" behind them, in one go. */
+static void
+send_key_updates(SSL *client, int fd, unsigned n)
+{
+	BIO *all = BIO_new(BIO_s_mem());
+	char *octets;
+	long len;
+
+	ck_assert_ptr_nonnull(all);
+	SSL_set0_wbio(client, all);
+	for (; n > 0; n--) {
+		ck_assert_int_eq(SSL_key_update(client, SSL_KEY_UPDATE_NOT_REQUESTED), 1);
+		ck_assert_int_eq(SSL_do_handshake(client), 1);
+	}
+	ck_assert_int_eq(SSL_write(client, "text", 4), 4);
+	len = BIO_get_mem_data(all, &octets);
+	ck_assert_int_eq(send(fd, octets, (size_t)len, MSG_NOSIGNAL), len);
+}
+
+/* A client may renew its keys, but who does nothing else keeps us busy for ever: each one costs us
+ * far more than the octets cost that say it. */
+START_TEST(renewing_keys_has_its_bound)
+{
+	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+	struct tls_context *context = tls_context_load(cert, key, &err);
+	enum tls_result result = TLS_WANT_READ;
+	struct tls *tls;
+	int pair[2], i, left = 0;
+	char text[128];
+	SSL *client;
+	size_t len;
+
+	ck_assert(ctx != NULL && context != NULL);
+	rig_pair(pair, true, 0);
+	tls = tls_new(context, pair[0]);
+	client = SSL_new(ctx);
+	ck_assert(tls != NULL && client != NULL);
+	ck_assert_int_eq(SSL_set_fd(client, pair[1]), 1);
+	for (i = 0; i < 20 && result == TLS_WANT_READ; i++) {
+		(void)SSL_connect(client);
+		result = tls_handshake(tls);
+	}
+	ck_assert_int_eq(result, TLS_OK);
+	ck_assert_int_eq(SSL_connect(client), 1);
+	for (i = 0; i < 2; i++) {
+		send_key_updates(client, pair[1], 50);
+		ck_assert_int_eq(tls_read(tls, text, sizeof(text), &len), TLS_OK);
+		ck_assert_uint_eq(len, 4);
+	}
+	/* One more, and with it all that follow: most of them are not even looked at. */
+	send_key_updates(client, pair[1], 2000);
+	ck_assert_int_eq(tls_read(tls, text, sizeof(text), &len), TLS_FAILED);
+	ck_assert_uint_eq(len, 0);
+	ck_assert_str_eq(tls_error(tls, text, sizeof(text)), "too many key updates");
+	ck_assert_int_eq(ioctl(pair[0], FIONREAD, &left), 0);
+	ck_assert_int_gt(left, 1000 * 27);
+	ck_assert_int_eq(tls_read(tls, text, sizeof(text), &len), TLS_FAILED);
+	SSL_free(client);
+	SSL_CTX_free(ctx);
+	tls_free(&tls);
+	tls_context_unref(&context);
+	close(pair[0]);
+	close(pair[1]);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -221,6 +290,7 @@ main(void)
 	tcase_add_test(tc, a_passphrase_is_not_asked_for);
 	tcase_add_test(tc, who_must_read_it_is_said);
 	tcase_add_loop_test(tc, versions_from_1_2_on_are_taken, 0, 4);
+	tcase_add_test(tc, renewing_keys_has_its_bound);
 	suite_add_tcase(suite, tc);
 	srunner_run_all(runner, CK_NORMAL);
 	failed = srunner_ntests_failed(runner);
