@@ -68,7 +68,7 @@ events_needed(const struct conn *c)
 	case CONN_HANDSHAKE:
 		return c->read_event;
 	case CONN_OPEN:
-		if (c->out.pending > 0)
+		if (c->out.pending > 0 && !c->yields)
 			events |= c->write_event;
 		if (c->want == SESSION_READ && !c->eof && c->out.pending < OUTQ_HIGH_WATER)
 			events |= c->read_event;
@@ -210,7 +210,10 @@ limit_due(struct timer *timer)
 static void
 again_due(struct timer *timer)
 {
-	take_turn(LIST_OBJECT(timer, struct conn, again));
+	struct conn *c = LIST_OBJECT(timer, struct conn, again);
+
+	c->yields = false;
+	take_turn(c);
 }
 
 static void

@@ -77,6 +77,7 @@ static void
 take_answer(struct conn *c, enum session_want want, enum session_end why)
 {
 	c->want = want;
+	c->yields = want == SESSION_DRAIN && c->out.pending < OUTQ_HIGH_WATER / 2;
 	if (want != SESSION_WAIT)
 		c->woken = false;
 	if (c->out.failed && !c->broken) {
@@ -263,6 +264,11 @@ step_read(struct conn *c, struct turn *t)
 static bool
 step_drain(struct conn *c, struct turn *t)
 {
+	if (c->yields) {
+		if (c->again.loop == NULL)
+			timer_start(c->link.loop, &c->again, 0);
+		return false;
+	}
 	if (c->out.pending < OUTQ_HIGH_WATER / 2)
 		return resume(c, t);
 	return c->writable && send_some(c, t);

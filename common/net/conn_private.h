@@ -62,6 +62,7 @@ struct conn {
 	bool eof : 1;                   /* the peer has closed its side */
 	bool broken : 1;                /* nothing is read or sent any more */
 	bool woken : 1;
+	bool yields : 1;                /* wants DRAIN and has room: not before others' turns */
 	bool ending : 1;                /* conn_shutdown() was called ... */
 	bool told : 1;                  /* ... and the session knows */
 	bool moved_in : 1;              /* this turn: octets came, or were taken by the peer */

@@ -29,7 +29,8 @@ struct loop;
 enum session_want {
 	SESSION_READ,           /* more octets than it was given */
 	SESSION_DRAIN,          /* to be called again when the outq is below half of
-				   OUTQ_HIGH_WATER */
+				   OUTQ_HIGH_WATER; where it is so already, when the
+				   loop's others had their turns */
 	SESSION_WAIT,           /* nothing, until session_link.wake has been called */
 	SESSION_ACKED,          /* to be called again when the files that were sent may
 				   change: the peer's TCP has acknowledged every octet, or

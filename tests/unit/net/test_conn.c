@@ -229,6 +229,25 @@ START_TEST(a_turn_is_bounded)
 }
 END_TEST
 
+/* A session that has room and wants DRAIN has worked enough for this turn. */
+START_TEST(who_gives_way_goes_on_in_another_turn)
+{
+	static const char says[] = "ECHO 0\r\nYIELD 1\r\nYIELD 2\r\nYIELD 3\r\nQUIT\r\n";
+	unsigned before, turns = 0;
+
+	toy_connect(_i, 0, NULL, false);
+	toy_hear("hello\r\n");
+	ck_assert_int_eq(send(toy_peer, says, sizeof(says) - 1, 0), sizeof(says) - 1);
+	while (toy.resumed < 3) {
+		before = toy.resumed;
+		ck_assert_int_eq(loop_turn(toy_loop, 100), 0);
+		ck_assert_uint_le(toy.resumed, before + 1);
+		ck_assert_uint_lt(turns++, 20);
+	}
+	toy_hear("0\r\n1\r\n2\r\n3\r\nbye\r\n");
+}
+END_TEST
+
 START_TEST(an_idle_connection_holds_no_buffer)
 {
 	toy_connect(TOY_REMOTE, 0, NULL, false);
@@ -398,6 +417,7 @@ main(void)
 	tcase_add_loop_test(tc, files_and_replies_keep_their_order, 0, WIRES);
 	tcase_add_loop_test(tc, a_client_that_does_not_read_is_not_read_from, 0, 2);
 	tcase_add_test(tc, a_turn_is_bounded);
+	tcase_add_loop_test(tc, who_gives_way_goes_on_in_another_turn, 0, WIRES);
 	tcase_add_test(tc, an_idle_connection_holds_no_buffer);
 	tcase_add_test(tc, left_over_input_shrinks);
 	tcase_add_loop_test(tc, while_it_waits_nothing_is_given, 0, WIRES);

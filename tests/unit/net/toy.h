@@ -4,6 +4,7 @@
  *     ECHO x      x comes back
  *     GEN n       n octets of a pattern, made as the peer reads them (DRAIN)
  *     FILE n      n octets of the toy's file
+ *     YIELD x     x, after others had their turns (DRAIN)
  *     JOB x       x, after a job in the pool (WAIT)
  *     HOLD x      x, after the test has called toy_release() (WAIT)
  *     NOW x       x, after a wake that comes before the WAIT
@@ -40,7 +41,7 @@
 struct toy {
 	struct session_link *link;
 	struct job job;
-	enum { TOY_IDLE, TOY_GEN, TOY_JOB, TOY_HOLD, TOY_ACKED, TOY_UPDATE } doing;
+	enum { TOY_IDLE, TOY_GEN, TOY_YIELD, TOY_JOB, TOY_HOLD, TOY_ACKED, TOY_UPDATE } doing;
 	enum session_want after_job;
 	bool stuck;
 	char after[256];                /* said when WAIT or ACKED is over */
@@ -163,6 +164,9 @@ toy_line(struct toy *t, const char *line)
 		t->files++;
 		outq_add_file(t->link->out, toy_file, 0, (uint64_t)atoll(arg), OUTQ_NOWHERE,
 		    toy_file_released, t);
+	} else if (strncmp(line, "YIELD", 5) == 0) {
+		t->doing = TOY_YIELD;
+		return SESSION_DRAIN;
 	} else if (strncmp(line, "JOB", 3) == 0) {
 		return toy_submit(t, SESSION_READ);
 	} else if (strncmp(line, "HOLD", 4) == 0 || strncmp(line, "NOW", 3) == 0 ||
