@@ -41,12 +41,16 @@ struct message {
 	uint64_t checked;
 };
 
+/* Of the damage to a file that another one has replaced nothing follows: that one is read the next
+ * time. */
 static enum spool_status
-damaged(uint64_t id, const char *why)
+damaged(const struct message *m, const char *why)
 {
 	char uid[SPOOL_UID_LEN + 1];
 
-	spool_uid_format(uid, id);
+	if (segment_exchanged(m->spool, m->file))
+		return SPOOL_IO;
+	spool_uid_format(uid, m->id);
 	log_event(LOG_LEVEL_ERROR, "message_damaged", log_text("message", uid),
 	    log_text("error", why),
 	    log_text("advice", "it cannot be read: look at the disk and at backups"));
@@ -55,31 +59,33 @@ damaged(uint64_t id, const char *why)
 
 /* Reads exactly `len` octets. */
 static enum spool_status
-read_octets(
-    struct spool *sp, int fd, uint64_t id, void *buf, size_t len, uint64_t offset, bool may_block)
+read_octets(const struct message *m, void *buf, size_t len, uint64_t offset, bool may_block)
 {
 	char name[SEGMENT_NAME_MAX];
+	enum spool_status st;
 	size_t done = 0;
 
 	while (done < len) {
 		struct iovec iov = { .iov_base = (char *)buf + done, .iov_len = len - done };
-		ssize_t n =
-		    preadv2(fd, &iov, 1, (off_t)(offset + done), may_block ? 0 : RWF_NOWAIT);
+		ssize_t n = preadv2(
+		    m->file->fd, &iov, 1, (off_t)(offset + done), may_block ? 0 : RWF_NOWAIT);
 
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0 && !may_block && (errno == EAGAIN || errno == EOPNOTSUPP))
 			return SPOOL_WOULD_BLOCK;
 		if (n < 0)
-			return spool_failed(
-			    "segment_read_failed", segment_name(name, message_segment(id)), errno);
+			return spool_failed("segment_read_failed",
+			    segment_name(name, message_segment(m->id)), errno);
 		/* Without waiting, a short read may also be a page that is not there. */
 		if (n == 0 && !may_block)
 			return SPOOL_WOULD_BLOCK;
 		if (n == 0) {
-			health_note_segment(
-			    sp, message_segment(id), "it is shorter than what was written to it");
-			return damaged(id, "its segment is too short");
+			st = damaged(m, "its segment is too short");
+			if (st == SPOOL_DAMAGED)
+				health_note_segment(m->spool, message_segment(m->id),
+				    "it is shorter than what was written to it");
+			return st;
 		}
 		done += (size_t)n;
 	}
@@ -99,12 +105,11 @@ read_envelope(
 	buf = mem_array(1, len);
 	if (buf == NULL)
 		return SPOOL_NO_MEMORY;
-	st = read_octets(m->spool, m->file->fd, m->id, buf, len,
-	    r->block * RECORD_BLOCK + RECORD_FIXED_LEN, may_block);
+	st = read_octets(m, buf, len, r->block * RECORD_BLOCK + RECORD_FIXED_LEN, may_block);
 	if (st == SPOOL_OK)
 		st = record_envelope_decode(buf, r, e_r);
 	if (st == SPOOL_DAMAGED)
-		damaged(m->id, "its envelope is not one");
+		st = damaged(m, "its envelope is not one");
 	free(buf);
 	return st;
 }
@@ -118,7 +123,7 @@ make_prefix(struct message *m, const struct record_envelope *e, uint64_t mailbox
 			    e->reverse_path, e->list[i].written, &m->message.prefix_len);
 			return m->message.prefix != NULL ? SPOOL_OK : SPOOL_NO_MEMORY;
 		}
-	return damaged(m->id, "it was for somebody else");
+	return damaged(m, "it was for somebody else");
 }
 
 static enum spool_status
@@ -138,7 +143,7 @@ open_parts(struct message *m, uint64_t mailbox, uint64_t octets, bool may_block)
 	if (st != SPOOL_OK)
 		return st;
 	if (m->message.prefix_len + r.octets != octets)
-		return damaged(m->id, "its length is not what the index says");
+		return damaged(m, "its length is not what the index says");
 	m->message.fd = m->file->fd;
 	m->message.wire_offset = r.block * RECORD_BLOCK + r.header_len;
 	m->message.wire_len = r.wire_len;
@@ -209,8 +214,7 @@ maildrop_top(const struct maildrop_message *message, uint64_t lines, uint64_t *w
 	while (lines > 0 && at < end) {
 		size_t len = end - at < STEP ? (size_t)(end - at) : STEP;
 
-		st = read_octets(
-		    m->spool, message->fd, m->id, buf, len, message->wire_offset + at, true);
+		st = read_octets(m, buf, len, message->wire_offset + at, true);
 		if (st != SPOOL_OK)
 			break;
 		stop = pass_lines(buf, len, &lines);
@@ -235,15 +239,14 @@ maildrop_verify(const struct maildrop_message *message)
 		uint64_t left = message->wire_len - at;
 		size_t len = left < STEP ? (size_t)left : STEP;
 
-		st = read_octets(
-		    m->spool, message->fd, m->id, buf, len, message->wire_offset + at, true);
+		st = read_octets(m, buf, len, message->wire_offset + at, true);
 		if (st == SPOOL_OK)
 			crc = crc32c(crc, buf, len);
 		at += len;
 	}
 	free(buf);
 	if (st == SPOOL_OK && crc != m->wire_crc)
-		st = damaged(m->id, "its checksum is wrong");
+		st = damaged(m, "its checksum is wrong");
 	return st;
 }
 
@@ -255,8 +258,7 @@ check_some(struct message *m, uint64_t end, bool may_block, unsigned char *buf, 
 	size_t len = left < max ? (size_t)left : max;
 	enum spool_status st;
 
-	st = read_octets(m->spool, m->message.fd, m->id, buf, len,
-	    m->message.wire_offset + m->checked, may_block);
+	st = read_octets(m, buf, len, m->message.wire_offset + m->checked, may_block);
 	if (st != SPOOL_OK)
 		return st;
 	m->crc = crc32c(m->crc, buf, len);
@@ -280,7 +282,7 @@ maildrop_check_to(
 			st = check_some(m, end, may_block, step, sizeof(step));
 	}
 	if (st == SPOOL_OK && m->checked == message->wire_len && m->crc != m->wire_crc)
-		st = damaged(m->id, "its checksum is wrong");
+		st = damaged(m, "its checksum is wrong");
 	return st;
 }
 

@@ -40,6 +40,7 @@ struct cached {
 	struct map_node node;     /* in files, by number */
 	struct list_node in_idle; /* in idle while refs is 0, the oldest first */
 	unsigned refs;
+	bool forgotten; /* not in files any more: it goes with its last reader */
 };
 
 struct segment_cache {
@@ -98,7 +99,8 @@ static void
 cached_free(struct segment_cache *cache, struct cached *c)
 {
 	list_remove(&c->in_idle);
-	map_remove(&cache->files, &c->node);
+	if (!c->forgotten)
+		map_remove(&cache->files, &c->node);
 	close(c->file.fd);
 	free(c);
 }
@@ -248,11 +250,38 @@ segment_put(struct spool *sp, struct segment_file **fp)
 		return;
 	*fp = NULL;
 	pthread_mutex_lock(&cache->mutex);
-	if (--c->refs == 0)
+	if (--c->refs == 0 && c->forgotten)
+		cached_free(cache, c);
+	else if (c->refs == 0)
 		list_append(&cache->idle, &c->in_idle);
 	while (cache->files.count > CACHE_MAX && !list_empty(&cache->idle))
 		cached_free(cache, LIST_OBJECT(cache->idle.next, struct cached, in_idle));
 	pthread_mutex_unlock(&cache->mutex);
+}
+
+bool
+segment_exchanged(struct spool *sp, struct segment_file *f)
+{
+	struct segment_cache *cache = sp->files;
+	struct cached *c = (struct cached *)f;
+	struct stat open_file, named;
+	char name[SEGMENT_NAME_MAX];
+	bool first;
+
+	if (fstat(f->fd, &open_file) != 0 ||
+	    fstatat(sp->segments_fd, segment_name(name, f->id.number), &named, 0) != 0 ||
+	    (open_file.st_ino == named.st_ino && open_file.st_dev == named.st_dev))
+		return false;
+	pthread_mutex_lock(&cache->mutex);
+	first = !c->forgotten;
+	if (first)
+		map_remove(&cache->files, &c->node);
+	c->forgotten = true;
+	pthread_mutex_unlock(&cache->mutex);
+	if (first)
+		log_event(LOG_LEVEL_WARNING, "segment_exchanged", log_num("segment", f->id.number),
+		    log_text("advice", "the file that was open is damaged: the new one is read"));
+	return true;
 }
 
 enum spool_status
@@ -279,11 +308,15 @@ segment_find(struct spool *sp, uint64_t message, bool may_block, struct segment_
 		    "segment_read_failed", segment_name(name, message_segment(message)), errno);
 	else if (n < (ssize_t)sizeof(buf) && !may_block)
 		st = SPOOL_WOULD_BLOCK;
+	else if (n < (ssize_t)sizeof(buf) && segment_exchanged(sp, f))
+		st = SPOOL_IO;
 	else if (n < (ssize_t)sizeof(buf)) {
 		st = damaged(message_segment(message), "it is shorter than what was written to it");
 		health_note_segment(sp, message_segment(message), "it is too short");
 	} else if (!record_fixed_decode(buf, &f->id, block, r_r))
-		st = damaged(message_segment(message), "a message's record is not one");
+		st = segment_exchanged(sp, f)
+		         ? SPOOL_IO
+		         : damaged(message_segment(message), "a message's record is not one");
 	if (st == SPOOL_OK)
 		*f_r = f;
 	else

@@ -43,9 +43,13 @@ enum spool_status segment_get(struct spool *, uint64_t number, bool may_block,
 struct segment_file *segment_ref(struct spool *, struct segment_file *);
 /* Gives one back; NULL is harmless. */
 void segment_put(struct spool *, struct segment_file **);
+/* To be asked before something in the file is called damaged: true when its name leads to another
+ * file by now, which somebody put there.  Who gets the segment from then on gets that one. */
+bool segment_exchanged(struct spool *, struct segment_file *);
 
 /* The file and the verified fixed part of a message's record; its header begins at
- * record.block * RECORD_BLOCK of the file.  As segment_get(). */
+ * record.block * RECORD_BLOCK of the file.  As segment_get(); SPOOL_IO also when the file was
+ * exchanged. */
 enum spool_status segment_find(struct spool *, uint64_t message, bool may_block,
     struct segment_file **f_r, struct record *r_r);
 

@@ -265,10 +265,15 @@ def segment_way(build, way, stopped):
                     raise AssertionError((way.__name__, "was sent"))
             same(uids(site, JOE), TEMP)
         same(uids(site, ANN), ann)
-        # Put back, it is shown at once.
+        # Put back, it is shown at once, and read, by who has the other file open when he asks again.
         os.replace(keep, path)
         if first == TEMP:
             same(uids(site, JOE), joe)
+        with session(site, JOE) as pop:
+            with contextlib.suppress(poplib.error_proto):
+                pop.retr(4)
+            pop.retr(4)
+        same(uids(site, JOE), joe)
         shutil.copyfile(path, keep)
         way(path)
         site.admin("check", want=65)

@@ -207,6 +207,54 @@ START_TEST(header_overwritten)
 }
 END_TEST
 
+/* A file that was damaged under who has it open, and another one put in its place: that one is read,
+ * and of the other's damage nothing follows. */
+static const char *const spoil[] = {
+	"truncate -s 12288 x",
+	"truncate -s 6000 x",
+	"printf ROT | dd of=x bs=1 seek=40000 conv=notrunc 2>/dev/null",
+	"printf ROT | dd of=x bs=1 seek=4100 conv=notrunc 2>/dev/null",
+	"printf ROT | dd of=x bs=1 seek=4200 conv=notrunc 2>/dev/null",
+};
+
+static enum spool_status
+read_first(struct maildrop *md)
+{
+	struct maildrop_message *m;
+	enum spool_status st = maildrop_open_message(md, 0, true, &m);
+
+	if (st == SPOOL_OK)
+		st = maildrop_verify(m);
+	maildrop_close_message(&m);
+	return st;
+}
+
+START_TEST(exchanged_under_its_reader)
+{
+	const char *path = segment_path(ids[0]);
+	char command[2000];
+	struct maildrop *md;
+
+	open_as(SPOOL_POP3D);
+	ck_assert_int_eq(spool_wait_ready(sp), SPOOL_OK);
+	ck_assert_int_eq(maildrop_lock(sp, 1, "test", &md), SPOOL_OK);
+	ck_assert_int_eq(maildrop_load(md), SPOOL_OK);
+	ck_assert_int_eq(read_first(md), SPOOL_OK);
+	snprintf(command, sizeof(command), "cd '%s'; cp '%s' keep; mv '%s' x; ln x '%s'; %s",
+	    spool_test_dir, path, path, path, spoil[_i]);
+	ck_assert_int_eq(system(command), 0);
+	ck_assert_int_eq(read_first(md), SPOOL_DAMAGED);
+	snprintf(command, sizeof(command), "cd '%s'; mv keep '%s'", spool_test_dir, path);
+	ck_assert_int_eq(system(command), 0);
+	/* Who reads on in the old one is put off; the next one reads the new one. */
+	ck_assert_int_eq(read_first(md), SPOOL_IO);
+	ck_assert_int_eq(read_first(md), SPOOL_OK);
+	maildrop_close(&md);
+	assert_shown(1, 1);
+	ck_assert(!health_any(sp));
+}
+END_TEST
+
 START_TEST(looked_for_again)
 {
 	open_as(SPOOL_POP3D);
@@ -498,6 +546,7 @@ main(void)
 	tcase_add_test(tc, as_short_as_can_be_seen);
 	tcase_add_test(tc, missing_when_opened);
 	tcase_add_test(tc, header_overwritten);
+	tcase_add_loop_test(tc, exchanged_under_its_reader, 0, 5);
 	tcase_add_test(tc, looked_for_again);
 	tcase_add_test(tc, too_many_to_remember);
 	tcase_add_test(tc, fewer_rows_than_the_sum);
