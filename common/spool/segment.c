@@ -231,15 +231,6 @@ segment_get(struct spool *sp, uint64_t number, bool may_block, struct segment_fi
 	return SPOOL_OK;
 }
 
-struct segment_file *
-segment_ref(struct spool *sp, struct segment_file *f)
-{
-	pthread_mutex_lock(&sp->files->mutex);
-	((struct cached *)f)->refs++;
-	pthread_mutex_unlock(&sp->files->mutex);
-	return f;
-}
-
 void
 segment_put(struct spool *sp, struct segment_file **fp)
 {

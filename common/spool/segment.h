@@ -39,8 +39,6 @@ struct segment_file {
  * the file is not there or not that segment; SPOOL_IO, SPOOL_NO_MEMORY. */
 enum spool_status segment_get(struct spool *, uint64_t number, bool may_block,
     struct segment_file **f_r);
-/* One more for the same file. */
-struct segment_file *segment_ref(struct spool *, struct segment_file *);
 /* Gives one back; NULL is harmless. */
 void segment_put(struct spool *, struct segment_file **);
 /* To be asked before something in the file is called damaged: true when its name leads to another
