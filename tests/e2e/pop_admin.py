@@ -933,7 +933,7 @@ def becomes_owner(build):
                 same((name, os.stat(name).st_mode & 0o077), (name, 0))
         admin.site.settings["site", "user"] = "no-such-account"
         admin.site.write_config()
-        admin.fails(NO_PERMISSION, "user", "list", says="no account \"no-such-account\"")
+        admin.fails(CONFIG, "user", "list", says="no account \"no-such-account\"")
 
 
 # --- at a terminal ----------------------------------------------------------------------------
