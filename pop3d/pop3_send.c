@@ -323,6 +323,7 @@ pop3_send(struct pop3_session *s, size_t i, bool top, uint64_t lines)
 	msg->top = top;
 	msg->lines = lines;
 	s->message = msg;
+	s->looks += POP3_LOOKS_OPEN;
 	s->status = maildrop_open_message(s->maildrop, i, false, &msg->m);
 	/* Where so many lines of the body end is found by reading them. */
 	if (s->status == SPOOL_WOULD_BLOCK || (s->status == SPOOL_OK && lines > 0))

@@ -28,6 +28,8 @@
 #define POP3_LOOKS_MAX 65536
 /* What CAPA costs before login, in these terms: it asks the index. */
 #define POP3_LOOKS_CAPA 1024
+/* What a message costs that is opened: its record is read and taken apart. */
+#define POP3_LOOKS_OPEN 512
 /* After so many wrong passwords the connection ends. */
 #define POP3_LOGIN_FAILURES 5
 
@@ -70,7 +72,8 @@ struct pop3_session {
 	char *address;                  /* owned: the mailbox's; NULL before login */
 	size_t next;                    /* where a listing goes on */
 	bool uidl;                      /* it is UIDL's */
-	size_t looks;                   /* at messages of the list, since others had a turn */
+	size_t looks;                   /* at messages of the list, since others had a turn; what
+					   else a loop does for a client, in these terms */
 	struct pop3_message *message;   /* a reference: being sent; or NULL */
 	uint64_t mail_end;              /* which of the octets sent ends the last message */
 	struct pop3_sent *sent;         /* owned: by RETR, in order; not all of it has left */

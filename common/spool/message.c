@@ -26,8 +26,8 @@
 #define STEP (64u * 1024)
 /* And while a checksum is made of them: small enough for the processor's own cache. */
 #define CHECK_STEP (16u * 1024)
-/* An envelope longer than this has thousands of recipients: not for a loop to take apart. */
-#define LOOP_HEADER_MAX (64u * 1024)
+/* An envelope longer than this has a hundred recipients: not for a loop to take apart. */
+#define LOOP_HEADER_MAX (8u * 1024)
 /* ".CRLF" */
 #define WIRE_END_LEN 3
 

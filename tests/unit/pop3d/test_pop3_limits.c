@@ -193,6 +193,37 @@ START_TEST(walks_give_way)
 }
 END_TEST
 
+/* Nor do messages of a few octets that are asked for again and again: each is opened anew. */
+START_TEST(opening_gives_way)
+{
+	const unsigned commands = 2000;
+	struct strbuf all;
+	struct drive d;
+	struct site disk;
+	unsigned waits;
+	size_t each;
+
+	strbuf_init(&all, SIZE_MAX);
+	/* In memory a loop cannot read without waiting. */
+	site_open_where(&disk, false, true);
+	site_deliver(&disk, "joe@example.test", "x\r\n", 3, 1);
+	for (unsigned i = 0; i < commands; i++)
+		strbuf_addstr(&all, _i == 0 ? "TOP 1 0\r\n" : "RETR 1\r\n");
+	drive_login(&d, &disk);
+	/* The first one is read by a job. */
+	drive_say(&d, _i == 0 ? "TOP 1 0\r\n" : "RETR 1\r\n");
+	each = d.said.len;
+	drive_forget(&d);
+	waits = d.waits;
+	drive_say(&d, all.buf);
+	ck_assert_uint_ge(d.waits - waits, commands / (POP3_LOOKS_MAX / POP3_LOOKS_OPEN) - 1);
+	ck_assert_uint_eq(d.said.len, commands * each);
+	drive_free(&d, SESSION_END_PEER);
+	site_close(&disk);
+	strbuf_release(&all);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -208,6 +239,7 @@ main(void)
 	tcase_add_test(tc, longest_password);
 	tcase_add_test(tc, answers_that_nobody_reads);
 	tcase_add_loop_test(tc, walks_give_way, 0, sizeof(walks) / sizeof(walks[0]));
+	tcase_add_loop_test(tc, opening_gives_way, 0, 2);
 	suite_add_tcase(suite, tc);
 	sr = srunner_create(suite);
 	srunner_run_all(sr, CK_NORMAL);
