@@ -14,6 +14,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -110,17 +111,49 @@ begin_delivery(struct smtp_session *s)
 	return st == SPOOL_OK ? REPLY_NONE : smtp_reply_for(st);
 }
 
+/* A run that is shorter is gathered with others: to hand one over costs as much as a few hundred
+ * octets do, and a message of bare LFs has two of one octet for each. */
+#define RUN_SHORT 64u
+
+/* Takes what the scanner emits of one piece of input. */
+struct keeper {
+	struct smtp_session *session;
+	size_t len; /* of what is gathered */
+	char few[1024];
+};
+
+static void
+write_wire(struct smtp_session *s, const void *wire, size_t len)
+{
+	enum spool_status st;
+
+	if (s->failure != REPLY_NONE)
+		return;
+	st = delivery_write(s->tx->delivery, wire, len);
+	if (st != SPOOL_OK)
+		fail(s, smtp_reply_for(st));
+}
+
+static void
+keep_gathered(struct keeper *k)
+{
+	write_wire(k->session, k->few, k->len);
+	k->len = 0;
+}
+
 /* A dot_emit_fn.  Never stops the scanner: it is needed to find the end. */
 static int
 keep(void *arg, const void *wire, size_t len)
 {
-	struct smtp_session *s = arg;
+	struct keeper *k = arg;
 
-	if (s->failure == REPLY_NONE) {
-		enum spool_status st = delivery_write(s->tx->delivery, wire, len);
-
-		if (st != SPOOL_OK)
-			fail(s, smtp_reply_for(st));
+	if (k->len > 0 && (len >= RUN_SHORT || len > sizeof(k->few) - k->len))
+		keep_gathered(k);
+	if (len >= RUN_SHORT) {
+		write_wire(k->session, wire, len);
+	} else {
+		memcpy(k->few + k->len, wire, len);
+		k->len += len;
 	}
 	return 0;
 }
@@ -207,7 +240,12 @@ smtp_data_begin(struct smtp_session *s)
 enum session_want
 smtp_data_take(struct smtp_session *s, const void *buf, size_t len, size_t *used_r)
 {
-	*used_r = dot_scan(&s->tx->dot, buf, len, keep, s);
+	struct keeper k;
+
+	k.session = s;
+	k.len = 0;
+	*used_r = dot_scan(&s->tx->dot, buf, len, keep, &k);
+	keep_gathered(&k);
 	check_size(s);
 	return s->tx->dot.state == DOT_END ? end_message(s) : SESSION_READ;
 }
@@ -215,8 +253,13 @@ smtp_data_take(struct smtp_session *s, const void *buf, size_t len, size_t *used
 enum session_want
 smtp_chunk_end(struct smtp_session *s)
 {
+	struct keeper k;
+
+	k.session = s;
+	k.len = 0;
 	if (s->failure == REPLY_NONE && s->chunk_last) {
-		dot_stuff_end(&s->tx->dot, keep, s);
+		dot_stuff_end(&s->tx->dot, keep, &k);
+		keep_gathered(&k);
 		check_size(s);
 	}
 	if (s->failure == REPLY_NONE && !s->chunk_last) {
@@ -264,9 +307,13 @@ enum session_want
 smtp_chunk_take(struct smtp_session *s, const void *buf, size_t len, size_t *used_r)
 {
 	size_t n = len < s->chunk_left ? len : (size_t)s->chunk_left;
+	struct keeper k;
 
+	k.session = s;
+	k.len = 0;
 	if (s->failure == REPLY_NONE && n > 0) {
-		dot_stuff(&s->tx->dot, buf, n, keep, s);
+		dot_stuff(&s->tx->dot, buf, n, keep, &k);
+		keep_gathered(&k);
 		check_size(s);
 	}
 	*used_r = n;

@@ -194,6 +194,48 @@ START_TEST(chunks_of_bare_lf)
 }
 END_TEST
 
+/* Runs of all lengths, gathered and not, keep their order. */
+START_TEST(runs_of_all_lengths)
+{
+	struct strbuf said, kept;
+	char line[100], command[64];
+	struct drive d;
+
+	strbuf_init(&said, SIZE_MAX);
+	strbuf_init(&kept, SIZE_MAX);
+	for (size_t i = 0; i < 1000; i++) {
+		size_t len = i * 37 % sizeof(line);
+
+		memset(line, 'a' + (int)(i % 26), len);
+		strbuf_add(&said, line, len);
+		strbuf_addstr(&said, i % 5 == 4 ? "\r\n" : "\n");
+		strbuf_add(&kept, line, len);
+		strbuf_addstr(&kept, "\r\n");
+		/* Behind CRLF a lone dot would be stuffed, or the end. */
+		if (i % 5 < 4) {
+			strbuf_addstr(&said, ".\n");
+			strbuf_addstr(&kept, ".\r\n");
+		}
+	}
+	begin(&d, false);
+	if (_i == 0) {
+		say(&d, HI FROM TO "DATA\r\n");
+		drive_send(&d, said.buf, said.len);
+		drive_say(&d, ".\r\n");
+	} else {
+		say(&d, HI FROM TO);
+		snprintf(command, sizeof(command), "BDAT %zu LAST\r\n", said.len);
+		drive_say(&d, command);
+		drive_send(&d, said.buf, said.len);
+	}
+	ck_assert_str_eq(drive_take(&d), "250/2.0.0");
+	drive_close(&d, SESSION_END_PEER);
+	check_kept("runs", kept.buf, kept.len, "ESMTP id ");
+	strbuf_release(&said);
+	strbuf_release(&kept);
+}
+END_TEST
+
 START_TEST(how_it_came)
 {
 	struct drive d;
@@ -454,6 +496,7 @@ main(void)
 	tcase_add_loop_test(t, data_is_kept, 0, n);
 	tcase_add_loop_test(t, chunks_are_kept, 0, n);
 	tcase_add_test(t, chunks_of_bare_lf);
+	tcase_add_loop_test(t, runs_of_all_lengths, 0, 2);
 	tcase_add_test(t, how_it_came);
 	tcase_add_test(t, recipients_are_not_told_of_each_other);
 	tcase_add_test(t, largest_message);
