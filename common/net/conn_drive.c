@@ -182,7 +182,9 @@ offer_rest(struct conn *c, struct turn *t)
 	const size_t len = c->rest_len, left = offer(c, c->rest, len);
 
 	t->calls--;
-	keep_rest(c, c->rest + (len - left), left);
+	/* Where the session has ended it is gone by now. */
+	if (c->rest != NULL)
+		keep_rest(c, c->rest + (len - left), left);
 	return true;
 }
 
