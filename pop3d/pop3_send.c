@@ -1,6 +1,6 @@
 /*
  * pop3_send - a message is already what RETR sends: stuffed, and ended by CRLF.CRLF.  So
- * ranges of its file go into the queue, and sendfile(2) takes them from the page cache.
+ * ranges of its file go into the queue, which copies them out of the page cache.
  *
  * It goes in windows.  RETR reads each into the message's checksum first, out of the page cache, and
  * on a miss a job does, so that no loop waits for a disk, and a client that reads slowly costs one

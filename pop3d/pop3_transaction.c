@@ -189,7 +189,7 @@ cmd_quit(struct pop3_session *s, const struct pop3_arguments *args)
 	pop3_session_enter(s, POP3_UPDATE);
 	s->blind = s->link->out_octets < s->mail_end;
 	/* What may not stay behind goes because it has arrived, and for no other reason. */
-	s->link->copies_too = s->retention_days == 0;
+	s->link->until_acked = s->retention_days == 0;
 	s->go_on = begin_update;
 	return POP3_ACKED;
 }

@@ -230,20 +230,6 @@ wake(struct session_link *link)
 
 /* --- life ------------------------------------------------------------------ */
 
-/* True when no wire lies between us and the peer. */
-static bool
-is_same_host(const struct endpoint *peer, const struct endpoint *local)
-{
-	static const uint8_t loopback6[16] = { [15] = 1 };
-	static const uint8_t loopback4[13] = { [10] = 0xff, [11] = 0xff, [12] = 127 };
-	uint8_t a[16], b[16];
-
-	endpoint_octets(peer, a);
-	endpoint_octets(local, b);
-	return memcmp(a, b, sizeof(a)) == 0 || memcmp(a, loopback6, sizeof(loopback6)) == 0 ||
-	       memcmp(a, loopback4, sizeof(loopback4)) == 0;
-}
-
 struct conn *
 conn_new(struct loop *loop, int fd, const struct endpoint *peer, const struct endpoint *local,
     const struct conn_options *options)
@@ -273,7 +259,6 @@ conn_new(struct loop *loop, int fd, const struct endpoint *peer, const struct en
 	c->timeout_ms = options->timeout_ms;
 	c->context = options->tls != NULL ? tls_context_ref(options->tls) : NULL;
 	c->tls_first = options->tls_first;
-	c->same_host = is_same_host(peer, local);
 	c->gone = options->gone;
 	c->gone_arg = options->gone_arg;
 	c->read_event = EPOLLIN;

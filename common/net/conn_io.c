@@ -118,15 +118,12 @@ no_scratch(struct conn *c)
 static enum conn_io
 send_plain(struct conn *c, size_t budget)
 {
-	unsigned char *scratch = c->same_host ? loop_scratch(c->link.loop) : NULL;
+	unsigned char *scratch = loop_scratch(c->link.loop);
 	ssize_t n;
 
-	if (c->same_host && scratch == NULL)
+	if (scratch == NULL)
 		return no_scratch(c);
-	if (c->same_host)
-		n = outq_send_copied(&c->out, c->watch.fd, budget, scratch, LOOP_SCRATCH);
-	else
-		n = outq_send(&c->out, c->watch.fd, budget);
+	n = outq_send(&c->out, c->watch.fd, budget, scratch, LOOP_SCRATCH);
 	if (n == -1)
 		return CONN_IO_BROKEN;
 	/* Less than asked for means that the socket is full. */
@@ -194,20 +191,14 @@ conn_send(struct conn *c, size_t budget, size_t *len_r)
 	return io;
 }
 
-/*
- * sendfile(2) gives the socket the page cache's own pages: until the peer has them,
- * whoever changes the file changes what is sent.  SIOCOUTQ tells what is unsent or
- * unacknowledged.  What TLS sends was copied; and to a peer on this machine everything is
- * copied, because there the acknowledged pages themselves lie in the peer's socket until
- * it reads them.  Copies are waited for where the session wants to know that they arrived.
- */
+/* SIOCOUTQ tells what is unsent or unacknowledged. */
 bool
 conn_acked(struct conn *c)
 {
 	struct pollfd state = { .fd = c->watch.fd };
 	int left = 0;
 
-	if ((c->tls != NULL || c->same_host) && !c->link.copies_too)
+	if (!c->link.until_acked)
 		return true;
 	if (ioctl(c->watch.fd, SIOCOUTQ, &left) == -1 || left == 0)
 		return true;

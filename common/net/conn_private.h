@@ -55,7 +55,6 @@ struct conn {
 	bool driving : 1;               /* on the stack: nobody else may drive or destroy it */
 	bool asking : 1;                /* on the stack is the session */
 	bool tls_first : 1;
-	bool same_host : 1;             /* files are copied, not handed over by sendfile(2) */
 	bool rest_seen : 1;             /* the session wants more than `rest` */
 	bool readable : 1;              /* reading is worth a try */
 	bool writable : 1;
@@ -90,8 +89,8 @@ enum conn_io conn_handshake(struct conn *);
 enum conn_io conn_discard(struct conn *, size_t *len_r);
 /* Ends our side of TLS and TCP, once all is sent. */
 enum conn_io conn_end_sending(struct conn *);
-/* True when the peer's TCP has every octet, or will never have it: then conn_break()
- * was called. */
+/* True when the peer's TCP has every octet, or nobody wants to know, or it will never have it: then
+ * conn_break() was called. */
 bool conn_acked(struct conn *);
 
 /* --- conn_drive.c: the session --------------------------------------------- */

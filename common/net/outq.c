@@ -11,12 +11,9 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -359,7 +356,7 @@ gather_slices(struct outq *q, size_t budget, struct room room, struct gathered *
 
 		if (n > slice_len(s))
 			n = (size_t)slice_len(s);
-		if (from != NULL && (s->fd == -1 || room.at != NULL)) {
+		if (from != NULL) {
 			gather(g, from, n);
 			continue;
 		}
@@ -380,7 +377,7 @@ gather_slices(struct outq *q, size_t budget, struct room room, struct gathered *
 
 /* *full_r: the socket did not take all that it was offered. */
 static ssize_t
-send_memory(struct outq *q, int socket, size_t budget, struct room room, bool *full_r)
+send_some(struct outq *q, int socket, size_t budget, struct room room, bool *full_r)
 {
 	struct gathered g = { .n = 0 };
 	struct msghdr msg = { .msg_iov = g.iov };
@@ -396,59 +393,16 @@ send_memory(struct outq *q, int socket, size_t budget, struct room room, bool *f
 	return n;
 }
 
-static ssize_t
-send_file(struct outq *q, int socket, size_t budget)
+ssize_t
+outq_send(struct outq *q, int socket, size_t budget, void *scratch, size_t cap)
 {
-	const struct slice *s = slice_first(q);
-	off_t offset = (off_t)s->from;
-	ssize_t n =
-	    sendfile(socket, s->fd, &offset, slice_len(s) < budget ? (size_t)slice_len(s) : budget);
-
-	if (n == 0) {
-		errno = ENODATA;
-		n = -1;
-	}
-	/* An error that no socket gives must be the file's. */
-	if (n == -1 && (errno == ENODATA || errno == EIO || errno == EINVAL || errno == EBADF))
-		q->failed = true;
-	return n;
-}
-
-/* True when something stands behind a file slice: its last segment may then wait to be
- * filled, which sendfile(2) has no MSG_MORE for. */
-static bool
-file_is_followed(const struct outq *q)
-{
-	const struct slice *s;
-
-	for (s = slice_first(q); s != NULL; s = slice_after(q, s)) {
-		if (s->fd != -1)
-			return slice_after(q, s) != NULL;
-	}
-	return false;
-}
-
-/* Only TCP has corks, and without one the octets are the same. */
-static void
-set_cork(int socket, int on)
-{
-	(void)setsockopt(socket, IPPROTO_TCP, TCP_CORK, &on, sizeof(on));
-}
-
-/* Where there is no room for copies files are sent by themselves. */
-static ssize_t
-send_slices(struct outq *q, int socket, size_t budget, struct room room)
-{
-	const struct slice *s;
+	const struct room room = { .at = scratch, .len = cap };
 	bool full = false;
 	size_t sent = 0;
 	ssize_t n;
 
-	while (!full && sent < budget && (s = slice_first(q)) != NULL) {
-		if (s->fd == -1 || room.at != NULL)
-			n = send_memory(q, socket, budget - sent, room, &full);
-		else
-			n = send_file(q, socket, budget - sent);
+	while (!full && sent < budget && q->pending > 0) {
+		n = send_some(q, socket, budget - sent, room, &full);
 		if (n == -1 && errno == EINTR)
 			continue;
 		if (n == -1 && (errno == EAGAIN || errno == EWOULDBLOCK))
@@ -459,27 +413,4 @@ send_slices(struct outq *q, int socket, size_t budget, struct room room)
 		sent += (size_t)n;
 	}
 	return (ssize_t)sent;
-}
-
-ssize_t
-outq_send(struct outq *q, int socket, size_t budget)
-{
-	const bool corked = file_is_followed(q);
-	ssize_t sent;
-	int error;
-
-	if (corked)
-		set_cork(socket, 1);
-	sent = send_slices(q, socket, budget, (struct room){ .at = NULL });
-	error = errno;
-	if (corked)
-		set_cork(socket, 0);
-	errno = error;
-	return sent;
-}
-
-ssize_t
-outq_send_copied(struct outq *q, int socket, size_t budget, void *scratch, size_t cap)
-{
-	return send_slices(q, socket, budget, (struct room){ .at = scratch, .len = cap });
 }

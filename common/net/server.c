@@ -481,7 +481,7 @@ start(struct server *s, struct strbuf *err)
 {
 	int code;
 
-	/* sendfile(2) and TLS cannot be told not to raise it. */
+	/* TLS cannot be told not to raise it. */
 	(void)signal(SIGPIPE, SIG_IGN);
 	log_init();
 	code = configure(s, err);

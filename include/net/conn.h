@@ -9,11 +9,11 @@
  * connection holds no buffer.  At most CONN_TURN octets are read and sent a
  * turn, so no client keeps the others waiting.
  *
- * Files go out by sendfile(2), but under TLS and to a peer on this machine they are
- * copied: between two sockets of one machine the page cache's own pages would lie in
- * the peer's socket until it reads them, long after they were acknowledged.  What is
- * copied lies in memory that is the loop's, and is read again when the socket takes it
- * later: a client that reads slowly holds none of it.
+ * Files are copied to the socket, not handed over by sendfile(2): between two sockets of one
+ * machine the page cache's own pages would lie in the peer's socket until it reads them, long
+ * after they were acknowledged, and show what becomes of the file.  What is copied lies in memory
+ * that is the loop's, and is read again when the socket takes it later: a client that reads
+ * slowly holds none of it.
  *
  * Time limits: `timeout_ms` runs while the session wants READ and everything is
  * sent; CONN_SEND_TIMEOUT_MS runs while octets wait to be sent, or to be

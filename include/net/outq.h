@@ -63,17 +63,12 @@ unsigned char *outq_recent_room(struct outq_recent *, size_t len, uint64_t *plac
 void outq_add_file(struct outq *, int fd, uint64_t offset, uint64_t len, uint64_t place,
     void (*release)(void *arg), void *arg);
 
-/* Sends what the socket takes, at most `budget` octets: memory with sendmsg(2), files with
- * sendfile(2), so joined that only the last segment is a short one.  The number of octets
- * sent (0: the socket is full, or there is nothing), or -1 with errno: ENODATA when a file
- * ended before its slice.  With `failed` set as well the fault is the file's, else the
- * socket's.  The process ignores SIGPIPE: sendfile(2) has no flag for that. */
-ssize_t outq_send(struct outq *, int socket, size_t budget);
-
-/* The same without sendfile(2), for a socket that must not be given the file's own pages: what is
- * not in `recent` any more is read into `scratch` first, at most `cap` octets at a time. */
-ssize_t outq_send_copied(
-    struct outq *, int socket, size_t budget, void *scratch, size_t cap);
+/* Sends what the socket takes, at most `budget` octets, so joined that only the last segment is a
+ * short one.  Of files that is a copy, which nothing that happens to the file changes any more: out
+ * of `recent`, or read into `scratch` first, at most `cap` octets at a time.  The number of octets
+ * sent (0: the socket is full, or there is nothing), or -1 with errno: ENODATA when a file ended
+ * before its slice.  With `failed` set as well the fault is the file's, else the socket's. */
+ssize_t outq_send(struct outq *, int socket, size_t budget, void *scratch, size_t cap);
 
 /* For TLS and for tests: the next octets as memory.  Points *buf_r at them (short slices
  * and files are gathered in `scratch`), at most `cap`; 0 when there is nothing, -1 with

@@ -32,10 +32,9 @@ enum session_want {
 				   OUTQ_HIGH_WATER; where it is so already, when the
 				   loop's others had their turns */
 	SESSION_WAIT,           /* nothing, until session_link.wake has been called */
-	SESSION_ACKED,          /* to be called again when the files that were sent may
-				   change: the peer's TCP has acknowledged every octet, or
-				   (without `copies_too`) a copy of each is on its way, or
-				   the peer is gone */
+	SESSION_ACKED,          /* to be called again when all that is written has left for
+				   the socket and, with `until_acked`, the peer's TCP has
+				   acknowledged it; or when the peer is gone */
 	SESSION_START_TLS,      /* what is written sent, then a handshake; input that came
 				   before it is thrown away (RFC 3207 6, RFC 2595 4) */
 	SESSION_CLOSE,          /* what is written sent, then the connection closed in good
@@ -62,8 +61,7 @@ struct session_link {
 	bool tls_available;             /* a certificate is loaded: TLS may be offered */
 	bool peer_gone;                 /* nothing more reaches the peer; set during WAIT or
 					   ACKED alone, since otherwise the session ends */
-	bool copies_too;                /* the session's: ACKED is until all is acknowledged,
-					   though nothing of a file is in the way any more */
+	bool until_acked;               /* the session's: so is ACKED */
 	char tls_version[12];           /* "TLSv1.3"; "" without TLS */
 	char tls_cipher[48];
 	char id[16];                    /* the session's name in the log */

@@ -7,7 +7,7 @@
 
 #include "toy.h"
 
-#define WIRES 3
+#define WIRES 2
 
 /* --- lines ----------------------------------------------------------------- */
 
@@ -43,7 +43,7 @@ hold_once(void)
 
 START_TEST(split_anywhere_it_is_the_same)
 {
-	toy_connect(TOY_REMOTE, 0, NULL, false);
+	toy_connect(TOY_TCP, 0, NULL, false);
 	toy_say_octets(dialogue, (size_t)_i);
 	(void)toy_run(1);
 	toy_say(dialogue + _i);
@@ -99,7 +99,7 @@ START_TEST(replies_leave_together)
 	const int one = 1;
 	unsigned before;
 
-	toy_connect(TOY_REMOTE, 0, NULL, false);
+	toy_connect(TOY_TCP, 0, NULL, false);
 	ck_assert_int_eq(
 	    setsockopt(toy_conn->watch.fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)), 0);
 	toy_hear("hello\r\n");
@@ -170,7 +170,7 @@ START_TEST(a_client_that_does_not_read_is_not_read_from)
 	int idle = 0;
 
 	if (_i == 0) {
-		toy_connect(TOY_REMOTE, 65536, NULL, false);
+		toy_connect(TOY_TCP, 65536, NULL, false);
 	} else {
 		/* Much input at once, and little room for what it is answered with. */
 		toy_connect(TOY_UNIX, 1 << 20, NULL, false);
@@ -250,7 +250,7 @@ END_TEST
 
 START_TEST(an_idle_connection_holds_no_buffer)
 {
-	toy_connect(TOY_REMOTE, 0, NULL, false);
+	toy_connect(TOY_TCP, 0, NULL, false);
 	toy_say("ECHO a\r\nECH");
 	toy_hear("hello\r\na\r\n");
 	ck_assert_uint_eq(toy_conn->rest_len, 3);
@@ -304,7 +304,7 @@ END_TEST
 
 START_TEST(a_wake_out_of_season_is_nothing)
 {
-	toy_connect(TOY_REMOTE, 0, NULL, false);
+	toy_connect(TOY_TCP, 0, NULL, false);
 	toy_say("ECHO a\r\n");
 	toy_hear("hello\r\na\r\n");
 	toy.link->wake(toy.link);
@@ -321,8 +321,7 @@ END_TEST
 
 /* --- acknowledged ---------------------------------------------------------- */
 
-/* What the peer's TCP has is what it read and what it could read.  Copies are waited for when that
- * is asked for. */
+/* What the peer's TCP has is what it read and what it could read. */
 START_TEST(acked_waits_for_the_peer)
 {
 	char buf[4096];
@@ -332,7 +331,7 @@ START_TEST(acked_waits_for_the_peer)
 
 	toy_connect((enum toy_wire)_i, 8192, NULL, false);
 	toy_hear("hello\r\n");
-	toy.link->copies_too = _i != TOY_REMOTE;
+	toy.link->until_acked = true;
 	toy_say("FILE 300000\r\nACKED done\r\n");
 	(void)toy_run(50);
 	while (toy.doing == TOY_ACKED) {
@@ -347,7 +346,7 @@ START_TEST(acked_waits_for_the_peer)
 }
 END_TEST
 
-/* On one machine, what is acknowledged is not yet read, and the peer's socket would hold
+/* On one machine, what is acknowledged is not yet read, and the peer's socket could hold
  * the file's own pages.  Here they change as soon as the session may change them. */
 START_TEST(acked_means_that_files_may_change)
 {
@@ -356,9 +355,7 @@ START_TEST(acked_means_that_files_may_change)
 	size_t got = 0;
 	ssize_t n, k;
 
-	if (_i == TOY_REMOTE)
-		return;
-	toy_connect((enum toy_wire)_i, _i == TOY_LOCAL ? 0 : 8192, NULL, false);
+	toy_connect((enum toy_wire)_i, _i == TOY_TCP ? 0 : 8192, NULL, false);
 	toy_hear("hello\r\n");
 	toy_say("FILE 300000\r\nACKED done\r\n");
 	while (got < 300000) {
@@ -422,7 +419,7 @@ main(void)
 	tcase_add_test(tc, left_over_input_shrinks);
 	tcase_add_loop_test(tc, while_it_waits_nothing_is_given, 0, WIRES);
 	tcase_add_test(tc, a_wake_out_of_season_is_nothing);
-	tcase_add_loop_test(tc, acked_waits_for_the_peer, TOY_UNIX, TOY_LOCAL + 1);
+	tcase_add_loop_test(tc, acked_waits_for_the_peer, 0, WIRES);
 	tcase_add_loop_test(tc, acked_means_that_files_may_change, 0, WIRES);
 	tcase_add_test(tc, each_session_has_its_name);
 	suite_add_tcase(suite, tc);

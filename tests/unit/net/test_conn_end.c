@@ -8,7 +8,7 @@
 
 START_TEST(all_that_came_before_fin_is_answered)
 {
-	toy_connect(_i % 2 == 0 ? TOY_REMOTE : TOY_UNIX, 0, NULL, false);
+	toy_connect(_i % 2 == 0 ? TOY_TCP : TOY_UNIX, 0, NULL, false);
 	if (_i < 2)
 		toy_hear("hello\r\n");
 	ck_assert_int_eq(
@@ -25,7 +25,7 @@ END_TEST
 /* RFC 1939 6: who sends QUIT and closes gets what QUIT does. */
 START_TEST(quit_and_close_is_still_quit)
 {
-	toy_connect(_i % 2 == 0 ? TOY_REMOTE : TOY_UNIX, 0, NULL, false);
+	toy_connect(_i % 2 == 0 ? TOY_TCP : TOY_UNIX, 0, NULL, false);
 	if (_i < 2)
 		toy_hear("hello\r\n");
 	ck_assert_int_eq(send(toy_peer, "ECHO a\r\nUPDATE b\r\n", 18, 0), 18);
@@ -39,7 +39,7 @@ END_TEST
 /* A reset while an operation runs: it ends first, and the session hears of both. */
 START_TEST(a_reset_does_not_end_an_operation)
 {
-	toy_connect(TOY_REMOTE, 0, NULL, false);
+	toy_connect(TOY_TCP, 0, NULL, false);
 	toy_hear("hello\r\n");
 	toy_say(_i == 0 ? "HOLD a\r\nECHO b\r\n" : "ECHO x\r\nHOLD a\r\n");
 	(void)toy_run(20);
@@ -56,7 +56,7 @@ END_TEST
 /* What is sent during the operation shows that the peer is gone. */
 START_TEST(an_operation_hears_that_the_peer_is_gone)
 {
-	toy_connect(TOY_REMOTE, 8192, NULL, false);
+	toy_connect(TOY_TCP, 8192, NULL, false);
 	toy_hear("hello\r\n");
 	toy_say("FILE 1000000\r\nHOLD a\r\nECHO b\r\n");
 	(void)toy_run(20);
@@ -74,7 +74,7 @@ END_TEST
 
 START_TEST(acked_goes_on_when_the_peer_is_gone)
 {
-	toy_connect(_i == 0 ? TOY_REMOTE : TOY_UNIX, 8192, NULL, false);
+	toy_connect(_i == 0 ? TOY_TCP : TOY_UNIX, 8192, NULL, false);
 	toy_hear("hello\r\n");
 	toy_say("FILE 300000\r\nACKED a\r\nHOLD b\r\n");
 	(void)toy_run(20);
@@ -91,7 +91,7 @@ END_TEST
 
 START_TEST(a_reset_ends_the_rest)
 {
-	toy_connect(TOY_REMOTE, 8192, NULL, false);
+	toy_connect(TOY_TCP, 8192, NULL, false);
 	toy_hear("hello\r\n");
 	if (_i == 1)
 		toy_say("GEN 10000000\r\n");
@@ -107,7 +107,7 @@ END_TEST
 
 START_TEST(drop_sends_nothing_more)
 {
-	toy_connect(_i == 0 ? TOY_REMOTE : TOY_UNIX, 0, NULL, false);
+	toy_connect(_i == 0 ? TOY_TCP : TOY_UNIX, 0, NULL, false);
 	toy_hear("hello\r\n");
 	toy_say("ECHO a\r\nDROP\r\n");
 	toy_wait_gone(SESSION_END_SELF);
@@ -122,7 +122,7 @@ START_TEST(the_last_reply_survives_unread_input)
 	char junk[100000];
 
 	memset(junk, 'x', sizeof(junk));
-	toy_connect(TOY_REMOTE, 0, NULL, false);
+	toy_connect(TOY_TCP, 0, NULL, false);
 	toy_hear("hello\r\n");
 	toy_say("QUIT\r\n");
 	toy_say_octets(junk, sizeof(junk));
@@ -137,7 +137,7 @@ END_TEST
 START_TEST(lingering_is_bounded_in_time)
 {
 	toy_pass(1000000);
-	toy_connect(TOY_REMOTE, 0, NULL, false);
+	toy_connect(TOY_TCP, 0, NULL, false);
 	toy_say("QUIT\r\n");
 	toy_hear("hello\r\nbye\r\n");
 	toy_hear_end();
@@ -156,7 +156,7 @@ START_TEST(lingering_is_bounded_in_octets)
 
 	memset(junk, 'x', sizeof(junk));
 	toy_pass(1000000);
-	toy_connect(TOY_REMOTE, 0, NULL, false);
+	toy_connect(TOY_TCP, 0, NULL, false);
 	toy_say("QUIT\r\n");
 	toy_hear("hello\r\nbye\r\n");
 	for (i = 0; i < 1000 && !toy.gone; i++) {
@@ -172,7 +172,7 @@ START_TEST(a_session_that_takes_nothing_is_ended)
 	char junk[70000];
 
 	memset(junk, 'x', sizeof(junk));
-	toy_connect(TOY_REMOTE, 0, NULL, false);
+	toy_connect(TOY_TCP, 0, NULL, false);
 	toy_say("STUCK\r\n");
 	toy_hear("hello\r\n");
 	(void)send(toy_peer, junk, sizeof(junk), MSG_NOSIGNAL);
@@ -186,19 +186,20 @@ START_TEST(a_short_file_cuts_the_connection)
 	char buf[2000];
 	size_t n;
 
-	toy_connect(TOY_REMOTE, 0, NULL, false);
+	toy_connect(TOY_TCP, 0, NULL, false);
 	toy_hear("hello\r\n");
 	ck_assert_int_eq(ftruncate(toy_file, 1000), 0);
 	ck_assert_int_eq(send(toy_peer, "FILE 1500\r\nECHO x\r\n", 19, 0), 19);
 	n = toy_read(buf, sizeof(buf));
-	ck_assert_uint_eq(n, 1000);
+	/* Octets that are there may be sent; none that are not. */
+	ck_assert_uint_le(n, 1000);
 	toy_wait_gone(SESSION_END_ERROR);
 }
 END_TEST
 
 START_TEST(a_failed_queue_ends_the_session)
 {
-	toy_connect(TOY_REMOTE, 0, NULL, false);
+	toy_connect(TOY_TCP, 0, NULL, false);
 	toy_hear("hello\r\n");
 	toy_conn->out.failed = true;
 	ck_assert_int_eq(send(toy_peer, "ECHO x\r\n", 8, 0), 8);
@@ -214,7 +215,7 @@ START_TEST(an_idle_session_times_out)
 {
 	toy_pass(1000000);
 	toy.on_timeout = _i == 0 ? SESSION_CLOSE : SESSION_DROP;
-	toy_connect(TOY_REMOTE, 0, NULL, false);
+	toy_connect(TOY_TCP, 0, NULL, false);
 	toy_hear("hello\r\n");
 	toy_pass(TOY_TIMEOUT_MS - TICK);
 	ck_assert_int_eq(toy.timeouts, 0);
@@ -237,7 +238,7 @@ START_TEST(a_session_may_bear_a_timeout)
 {
 	toy_pass(1000000);
 	toy.on_timeout = SESSION_READ;
-	toy_connect(TOY_REMOTE, 0, NULL, false);
+	toy_connect(TOY_TCP, 0, NULL, false);
 	toy_hear("hello\r\n");
 	toy_pass(TOY_TIMEOUT_MS);
 	toy_hear("too slow\r\n");
@@ -253,7 +254,7 @@ END_TEST
 START_TEST(waiting_is_not_idling)
 {
 	toy_pass(1000000);
-	toy_connect(TOY_REMOTE, 0, NULL, false);
+	toy_connect(TOY_TCP, 0, NULL, false);
 	toy_hear("hello\r\n");
 	toy_say("HOLD a\r\n");
 	toy_pass(0);
@@ -354,7 +355,8 @@ END_TEST
 START_TEST(a_peer_that_never_acknowledges_is_given_up)
 {
 	toy_pass(1000000);
-	toy_connect(TOY_REMOTE, 8192, NULL, false);
+	toy_connect(TOY_TCP, 8192, NULL, false);
+	toy.link->until_acked = true;
 	toy_say("FILE 16000\r\nACKED a\r\n");
 	toy_pass(0);
 	ck_assert_uint_eq(toy_conn->out.pending, 0);
@@ -372,7 +374,7 @@ END_TEST
 START_TEST(shutdown_asks_for_last_words)
 {
 	toy.on_shutdown = _i == 1 ? SESSION_DROP : SESSION_CLOSE;
-	toy_connect(TOY_REMOTE, 0, NULL, false);
+	toy_connect(TOY_TCP, 0, NULL, false);
 	toy_hear("hello\r\n");
 	if (_i == 2)
 		toy_say("EC");
@@ -390,7 +392,7 @@ END_TEST
 
 START_TEST(shutdown_lets_an_operation_end)
 {
-	toy_connect(TOY_REMOTE, 0, NULL, false);
+	toy_connect(TOY_TCP, 0, NULL, false);
 	toy_say("HOLD a\r\nECHO b\r\n");
 	toy_hear("hello\r\n");
 	conn_shutdown(toy_conn);
@@ -409,7 +411,7 @@ START_TEST(shutdown_lets_acked_end)
 {
 	static char file[100000];
 
-	toy_connect(TOY_REMOTE, 8192, NULL, false);
+	toy_connect(TOY_TCP, 8192, NULL, false);
 	toy_hear("hello\r\n");
 	toy_say("FILE 100000\r\nACKED a\r\n");
 	(void)toy_run(10);
@@ -438,7 +440,7 @@ END_TEST
 START_TEST(a_session_that_reads_on_after_shutdown_is_closed)
 {
 	toy.on_shutdown = SESSION_READ;
-	toy_connect(TOY_REMOTE, 0, NULL, false);
+	toy_connect(TOY_TCP, 0, NULL, false);
 	toy_hear("hello\r\n");
 	conn_shutdown(toy_conn);
 	toy_hear("going down\r\n");
@@ -451,7 +453,7 @@ END_TEST
 
 START_TEST(drop_ends_at_once_but_for_an_operation)
 {
-	toy_connect(TOY_REMOTE, 8192, NULL, false);
+	toy_connect(TOY_TCP, 8192, NULL, false);
 	toy_hear("hello\r\n");
 	toy_say(_i == 0   ? "ECHO a\r\n"
 		: _i == 1 ? "FILE 900000\r\n"
@@ -473,7 +475,7 @@ END_TEST
 
 START_TEST(a_session_may_drop_its_own_connection)
 {
-	toy_connect(TOY_REMOTE, 0, NULL, false);
+	toy_connect(TOY_TCP, 0, NULL, false);
 	toy_hear("hello\r\n");
 	ck_assert_int_eq(send(toy_peer, "ECHO a\r\nCUT b\r\nECHO c\r\n", 23, 0), 23);
 	(void)toy_run(20);
@@ -510,10 +512,11 @@ static const char *const doings[] = {
 
 START_TEST(the_loop_does_not_turn_for_nothing)
 {
-	const enum event event = (enum event)(_i / 3 % EVENTS);
+	const enum event event = (enum event)(_i / 2 % EVENTS);
 
-	toy_connect((enum toy_wire)(_i % 3), 8192, NULL, false);
-	toy_say(doings[_i / 3 / EVENTS]);
+	toy_connect((enum toy_wire)(_i % 2), 8192, NULL, false);
+	toy.link->until_acked = true;
+	toy_say(doings[_i / 2 / EVENTS]);
 	(void)toy_run(5);
 	switch (event) {
 	case NOTHING:
@@ -574,7 +577,7 @@ main(void)
 	tcase_add_test(tc, a_session_that_reads_on_after_shutdown_is_closed);
 	tcase_add_loop_test(tc, drop_ends_at_once_but_for_an_operation, 0, 4);
 	tcase_add_test(tc, a_session_may_drop_its_own_connection);
-	tcase_add_loop_test(tc, the_loop_does_not_turn_for_nothing, 0, DOINGS * EVENTS * 3);
+	tcase_add_loop_test(tc, the_loop_does_not_turn_for_nothing, 0, DOINGS * EVENTS * 2);
 	suite_add_tcase(suite, tc);
 	srunner_run_all(runner, CK_NORMAL);
 	failed = srunner_ntests_failed(runner);

@@ -133,7 +133,7 @@ client_hear_end(void)
 
 START_TEST(tls_from_the_first_octet)
 {
-	toy_connect(_i == 0 ? TOY_REMOTE : TOY_UNIX, 0, context, true);
+	toy_connect(_i == 0 ? TOY_TCP : TOY_UNIX, 0, context, true);
 	ck_assert(!toy.greeted && toy.link->tls_available && !toy.link->tls);
 	ck_assert_int_eq(client_connect(), 1);
 	client_hear("hello\r\n");
@@ -154,7 +154,7 @@ END_TEST
 
 START_TEST(tls_by_command)
 {
-	toy_connect(_i == 0 ? TOY_REMOTE : TOY_UNIX, 0, context, false);
+	toy_connect(_i == 0 ? TOY_TCP : TOY_UNIX, 0, context, false);
 	toy_hear("hello\r\n");
 	toy_say("ECHO a\r\nSTARTTLS\r\n");
 	toy_hear("a\r\ngo\r\n");
@@ -172,7 +172,7 @@ END_TEST
 /* Client's first octets in the segment of its Finished: no event will tell of them. */
 START_TEST(what_comes_with_the_handshake_is_read)
 {
-	toy_connect(TOY_REMOTE, 0, context, true);
+	toy_connect(TOY_TCP, 0, context, true);
 	client_begin();
 	while (!SSL_is_init_finished(client)) {
 		int rc = SSL_do_handshake(client);
@@ -194,7 +194,7 @@ END_TEST
  * be executed as if it had come under TLS. */
 START_TEST(what_came_in_the_clear_is_thrown_away)
 {
-	toy_connect(TOY_REMOTE, 0, context, false);
+	toy_connect(TOY_TCP, 0, context, false);
 	toy_hear("hello\r\n");
 	if (_i == 1) {
 		toy_say("HOLD x\r\nSTARTTLS\r\nECHO injected\r\nQUI");
@@ -215,7 +215,7 @@ END_TEST
 /* What comes a moment later breaks the handshake. */
 START_TEST(what_comes_in_the_clear_later_breaks_it)
 {
-	toy_connect(TOY_REMOTE, 0, context, false);
+	toy_connect(TOY_TCP, 0, context, false);
 	toy_hear("hello\r\n");
 	toy_say("STARTTLS\r\n");
 	toy_hear("go\r\n");
@@ -233,7 +233,7 @@ START_TEST(nonsense_gets_an_alert_and_the_end)
 	unsigned char buf[100];
 	size_t n;
 
-	toy_connect(TOY_REMOTE, 0, context, true);
+	toy_connect(TOY_TCP, 0, context, true);
 	if (_i == 0) {
 		toy_say_octets("\x16\x03\x01\x00\x09\x01\x00\x00\x05hello", 14);
 		n = toy_read((char *)buf, 7);
@@ -252,7 +252,7 @@ END_TEST
 START_TEST(a_handshake_has_its_limit)
 {
 	toy_pass(1000000);
-	toy_connect(TOY_REMOTE, 0, context, true);
+	toy_connect(TOY_TCP, 0, context, true);
 	if (_i == 1)
 		toy_say("\x16\x03\x01");
 	toy_pass(CONN_TLS_TIMEOUT_MS - 1000);
@@ -269,7 +269,7 @@ END_TEST
 
 START_TEST(a_peer_may_go_in_the_handshake)
 {
-	toy_connect(TOY_REMOTE, 0, context, true);
+	toy_connect(TOY_TCP, 0, context, true);
 	if (_i % 2 == 1)
 		toy_say("\x16\x03\x01");
 	if (_i / 2 == 0)
@@ -282,7 +282,7 @@ END_TEST
 
 START_TEST(shutdown_in_the_handshake_ends_it)
 {
-	toy_connect(TOY_REMOTE, 0, context, true);
+	toy_connect(TOY_TCP, 0, context, true);
 	conn_shutdown(toy_conn);
 	toy_wait_gone(SESSION_END_SHUTDOWN);
 	ck_assert_int_eq(toy.shutdowns, 0);
@@ -292,7 +292,7 @@ END_TEST
 
 START_TEST(tls_that_is_not_to_be_had_ends_it)
 {
-	toy_connect(TOY_REMOTE, 0, _i == 0 ? NULL : context, false);
+	toy_connect(TOY_TCP, 0, _i == 0 ? NULL : context, false);
 	ck_assert(toy.link->tls_available == (_i == 1));
 	toy_hear("hello\r\n");
 	toy_say("STARTTLS\r\n");
@@ -327,7 +327,7 @@ START_TEST(long_answers_and_files_are_whole)
 {
 	int i;
 
-	toy_connect(_i == 0 ? TOY_REMOTE : TOY_UNIX, 4096, context, true);
+	toy_connect(_i == 0 ? TOY_TCP : TOY_UNIX, 4096, context, true);
 	ck_assert_int_eq(client_connect(), 1);
 	client_hear("hello\r\n");
 	client_say("GEN 1000000\r\nECHO a\r\nFILE 300001\r\nECHO b\r\nFILE 77\r\nFILE 16384\r\n");
@@ -356,7 +356,7 @@ START_TEST(a_thousand_pipelined_commands)
 		p += sprintf(p, i % 100 == 50 ? "JOB %d\r\n" : "ECHO %d\r\n", i);
 		len += (size_t)sprintf(want + len, "%d\r\n", i);
 	}
-	toy_connect(TOY_REMOTE, 0, context, true);
+	toy_connect(TOY_TCP, 0, context, true);
 	ck_assert_int_eq(client_connect(), 1);
 	client_hear("hello\r\n");
 	client_say(in);
@@ -369,7 +369,7 @@ START_TEST(a_short_file_cuts_the_connection)
 {
 	char buf[3000];
 
-	toy_connect(TOY_REMOTE, 0, context, true);
+	toy_connect(TOY_TCP, 0, context, true);
 	ck_assert_int_eq(client_connect(), 1);
 	client_hear("hello\r\n");
 	ck_assert_int_eq(ftruncate(toy_file, 1000), 0);
@@ -385,7 +385,7 @@ END_TEST
 
 START_TEST(all_that_came_before_the_end_is_answered)
 {
-	toy_connect(TOY_REMOTE, 0, context, true);
+	toy_connect(TOY_TCP, 0, context, true);
 	ck_assert_int_eq(client_connect(), 1);
 	client_hear("hello\r\n");
 	client_say("ECHO a\r\nJOB b\r\nUPDATE c\r\n");
@@ -401,7 +401,7 @@ END_TEST
 /* The end is read while the answer is still on its way. */
 START_TEST(the_end_does_not_overtake_an_answer)
 {
-	toy_connect(TOY_REMOTE, 4096, context, true);
+	toy_connect(TOY_TCP, 4096, context, true);
 	ck_assert_int_eq(client_connect(), 1);
 	client_hear("hello\r\n");
 	client_say("FILE 60000\r\n");
@@ -418,7 +418,7 @@ END_TEST
 
 START_TEST(a_reset_does_not_end_an_operation)
 {
-	toy_connect(TOY_REMOTE, 0, context, true);
+	toy_connect(TOY_TCP, 0, context, true);
 	ck_assert_int_eq(client_connect(), 1);
 	client_hear("hello\r\n");
 	client_say("HOLD a\r\nECHO b\r\n");
@@ -434,7 +434,7 @@ END_TEST
 START_TEST(an_idle_session_times_out)
 {
 	toy_pass(1000000);
-	toy_connect(TOY_REMOTE, 0, context, true);
+	toy_connect(TOY_TCP, 0, context, true);
 	ck_assert_int_eq(client_connect(), 1);
 	client_hear("hello\r\n");
 	toy_pass(TOY_TIMEOUT_MS);
@@ -469,7 +469,7 @@ static const char *const doings[] = { "ECHO a\r\n", "ECHO ", "HOLD a\r\n", "FILE
 
 START_TEST(the_loop_does_not_turn_for_nothing)
 {
-	toy_connect(TOY_REMOTE, 8192, context, true);
+	toy_connect(TOY_TCP, 8192, context, true);
 	ck_assert_int_eq(client_connect(), 1);
 	client_say(doings[_i / EVENTS]);
 	(void)toy_run(5);
