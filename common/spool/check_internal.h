@@ -79,6 +79,8 @@ void check_note(struct check *, uint64_t mailbox, uint64_t message, const char *
 void check_mend(struct check *, const char *sql, const char *types, ...);
 /* The row in holders by what holds the message now, of `n` entries that did. */
 void check_mend_holders(struct check *, uint64_t message, const struct check_ref *list, size_t n);
+/* Whether a closed segment has mail behind its mark, which nothing has entered. */
+void check_end(struct check *, const struct check_segment *);
 /* The blocks of one entry, and what is counted as kept with them. */
 void check_mend_blocks(struct check *, uint64_t mailbox, uint64_t message, uint64_t blocks);
 

@@ -341,6 +341,17 @@ check_lengths(struct check *k)
 	return st;
 }
 
+static enum spool_status
+check_ends(struct check *k)
+{
+	enum spool_status st = index_read_begin(k->sp, INDEX_MAIN, &k->c);
+
+	for (size_t i = 0; st == SPOOL_OK && i < k->nsegments; i++)
+		check_end(k, &k->segments[i]);
+	index_read_end(k->sp, &k->c);
+	return st;
+}
+
 enum spool_status
 check_records(struct check *k)
 {
@@ -361,6 +372,8 @@ check_records(struct check *k)
 	}
 	if (st == SPOOL_OK)
 		st = check_lengths(k);
+	if (st == SPOOL_OK)
+		st = check_ends(k);
 	if (in.fd >= 0)
 		close(in.fd);
 	if (in.damaged_fd >= 0)
