@@ -9,7 +9,7 @@
 
 static struct reindex_result result;
 
-static void
+SPOOL_TEST_MAYBE static void
 reindex(void)
 {
 	struct strbuf err;
