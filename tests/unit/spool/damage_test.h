@@ -146,4 +146,16 @@ run(const char *what)
 	ck_assert_int_eq(system(command), 0);
 }
 
+/* SPOOL/damaged/ has the message. */
+SPOOL_TEST_MAYBE static bool
+copied(uint64_t message)
+{
+	char name[64], uid[SPOOL_UID_LEN + 1];
+	struct stat file;
+
+	spool_uid_format(uid, message);
+	snprintf(name, sizeof(name), "damaged/%s", uid);
+	return stat(path_of(name), &file) == 0 && file.st_size % 4096 == 0 && file.st_size > 0;
+}
+
 #endif
