@@ -148,8 +148,8 @@ TEST_LOAD := $(if $(findstring thread,$(SAN)),0.1,$(if $(SAN),0.2,1))
 
 # What has threads: the units of net, spool and the daemons, and the daemons under load.
 # Those that play in one thread, some of them thousands of times, are left out.
-ONE_THREAD := account failure full_disk history limits login password record recover reindex reindex_damage \
-              repair resolve retrieved spool update warn warn_failure year
+ONE_THREAD := account failure full_disk history limits login password record recover recover_who reindex \
+              reindex_damage reindex_sync repair repair_copies resolve retrieved spool update warn warn_failure year
 CONCURRENT_UNITS := $(filter-out $(ONE_THREAD:%=$(BUILD)/tests/unit/spool/test_%),$(UNIT_TESTS_net) \
                     $(UNIT_TESTS_spool) $(UNIT_TESTS_smtpd) $(UNIT_TESTS_pop3d))
 CONCURRENT := $(addprefix --unit ,$(CONCURRENT_UNITS)) \
