@@ -10,7 +10,6 @@
  *     is deleted mail.
  *  4. Nothing is deleted here but files named tmp.*, empty ones, and those without a row in which
  *     there is nothing but zeros, a block of them at most.
- *
  *  5. A segment that cannot be read from its mark to its end is left as it is, for the keeper to come
  *     back to, and holds up no other one.
  *
