@@ -116,7 +116,7 @@ begin_delivery(struct smtp_session *s)
 #define RUN_SHORT 64u
 
 /* Takes what the scanner emits of one piece of input. */
-struct keeper {
+struct gathering {
 	struct smtp_session *session;
 	size_t len; /* of what is gathered */
 	char few[1024];
@@ -134,10 +134,19 @@ write_wire(struct smtp_session *s, const void *wire, size_t len)
 		fail(s, smtp_reply_for(st));
 }
 
+/* Clears no kilobyte for each piece of input. */
 static void
-keep_gathered(struct keeper *k)
+begin_gathering(struct gathering *k, struct smtp_session *s)
 {
-	write_wire(k->session, k->few, k->len);
+	k->session = s;
+	k->len = 0;
+}
+
+static void
+keep_gathered(struct gathering *k)
+{
+	if (k->len > 0)
+		write_wire(k->session, k->few, k->len);
 	k->len = 0;
 }
 
@@ -145,9 +154,9 @@ keep_gathered(struct keeper *k)
 static int
 keep(void *arg, const void *wire, size_t len)
 {
-	struct keeper *k = arg;
+	struct gathering *k = arg;
 
-	if (k->len > 0 && (len >= RUN_SHORT || len > sizeof(k->few) - k->len))
+	if (len >= RUN_SHORT || len > sizeof(k->few) - k->len)
 		keep_gathered(k);
 	if (len >= RUN_SHORT) {
 		write_wire(k->session, wire, len);
@@ -240,10 +249,9 @@ smtp_data_begin(struct smtp_session *s)
 enum session_want
 smtp_data_take(struct smtp_session *s, const void *buf, size_t len, size_t *used_r)
 {
-	struct keeper k;
+	struct gathering k;
 
-	k.session = s;
-	k.len = 0;
+	begin_gathering(&k, s);
 	*used_r = dot_scan(&s->tx->dot, buf, len, keep, &k);
 	keep_gathered(&k);
 	check_size(s);
@@ -253,10 +261,9 @@ smtp_data_take(struct smtp_session *s, const void *buf, size_t len, size_t *used
 enum session_want
 smtp_chunk_end(struct smtp_session *s)
 {
-	struct keeper k;
+	struct gathering k;
 
-	k.session = s;
-	k.len = 0;
+	begin_gathering(&k, s);
 	if (s->failure == REPLY_NONE && s->chunk_last) {
 		dot_stuff_end(&s->tx->dot, keep, &k);
 		keep_gathered(&k);
@@ -307,10 +314,9 @@ enum session_want
 smtp_chunk_take(struct smtp_session *s, const void *buf, size_t len, size_t *used_r)
 {
 	size_t n = len < s->chunk_left ? len : (size_t)s->chunk_left;
-	struct keeper k;
+	struct gathering k;
 
-	k.session = s;
-	k.len = 0;
+	begin_gathering(&k, s);
 	if (s->failure == REPLY_NONE && n > 0) {
 		dot_stuff(&s->tx->dot, buf, n, keep, &k);
 		keep_gathered(&k);
