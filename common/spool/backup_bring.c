@@ -364,7 +364,6 @@ bring_one(struct bring *g, const struct item *item)
 {
 	uint64_t number = message_segment(item->message);
 	char name[SEGMENT_NAME_MAX];
-	uint8_t header[SEGMENT_HEADER_LEN];
 	enum spool_status st = SPOOL_NO_MESSAGE;
 	struct segment_id id;
 	int fd;
@@ -372,8 +371,7 @@ bring_one(struct bring *g, const struct item *item)
 	fd = openat(g->b->segments, segment_name(name, number), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0 && errno != ENOENT)
 		return backup_failed(g->err, g->b->dir, name);
-	if (fd >= 0 && pread(fd, header, sizeof(header), 0) == (ssize_t)sizeof(header) &&
-	    segment_header_decode(header, &id) == SPOOL_OK && id.number == number)
+	if (segment_header_is(fd, number, &id))
 		st = submit(g, item, fd, &id);
 	if (fd >= 0)
 		close(fd);

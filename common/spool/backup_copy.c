@@ -114,15 +114,6 @@ copy_failed(struct backup_copier *b, const char *name)
 	return backup_failed(b->err, b->to_dir, path);
 }
 
-static bool
-header_is_good(int fd, uint64_t number, struct segment_id *id)
-{
-	uint8_t buf[SEGMENT_HEADER_LEN];
-
-	return fd >= 0 && pread(fd, buf, sizeof(buf), 0) == (ssize_t)sizeof(buf) &&
-	       segment_header_decode(buf, id) == SPOOL_OK && id->number == number;
-}
-
 /* SPOOL_OK, SPOOL_NO_MESSAGE when it is not whole, SPOOL_NO_MEMORY. */
 static enum spool_status
 look(int fd, bool good, const struct segment_id *id, const struct backup_record *want)
@@ -209,7 +200,7 @@ open_copy(struct segment_copy *s)
 		s->to = disk_open(b->disk, b->to, s->name, true);
 	if (s->to < 0)
 		return copy_failed(b, s->name);
-	s->to_good = header_is_good(s->to, s->number, &s->to_id);
+	s->to_good = segment_header_is(s->to, s->number, &s->to_id);
 	if (!s->from_good)
 		return SPOOL_OK;
 	if (s->to_good && memcmp(&s->to_id, &s->from_id, sizeof(s->to_id)) == 0)
@@ -217,7 +208,7 @@ open_copy(struct segment_copy *s)
 	/* Another one, or a torn one: nothing in it is of any use. */
 	if (disk_truncate(b->disk, s->to, 0) != 0 || copy_range(s, 0, RECORD_BLOCK) != 0)
 		return copy_failed(b, s->name);
-	s->to_good = header_is_good(s->to, s->number, &s->to_id);
+	s->to_good = segment_header_is(s->to, s->number, &s->to_id);
 	return SPOOL_OK;
 }
 
@@ -288,7 +279,7 @@ copy_segment(struct segment_copy *s)
 	enum spool_status st;
 	bool any;
 
-	s->from_good = header_is_good(s->from, s->number, &s->from_id);
+	s->from_good = segment_header_is(s->from, s->number, &s->from_id);
 	st = open_copy(s);
 	if (st == SPOOL_OK)
 		st = copy_missing(s, &any);
@@ -312,7 +303,7 @@ read_segment(struct segment_copy *s)
 {
 	enum spool_status st;
 
-	s->from_good = header_is_good(s->from, s->number, &s->from_id);
+	s->from_good = segment_header_is(s->from, s->number, &s->from_id);
 	for (size_t i = 0; i < s->n; i++) {
 		st = look(s->from, s->from_good, &s->from_id, &s->list[i]);
 		if (st == SPOOL_NO_MESSAGE)

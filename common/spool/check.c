@@ -304,7 +304,6 @@ check_find_segment(struct check *k, uint64_t number)
 static bool
 has_record(struct check *k, const struct check_segment *s, uint64_t block)
 {
-	uint8_t buf[SEGMENT_HEADER_LEN];
 	char name[SEGMENT_NAME_MAX];
 	struct record_envelope e;
 	struct segment_id id;
@@ -315,8 +314,7 @@ has_record(struct check *k, const struct check_segment *s, uint64_t block)
 	fd = openat(k->sp->segments_fd, segment_name(name, s->number), O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return false;
-	if (pread(fd, buf, sizeof(buf), 0) == (ssize_t)sizeof(buf) &&
-	    segment_header_decode(buf, &id) == SPOOL_OK && id.number == s->number)
+	if (segment_header_is(fd, s->number, &id))
 		for (; !found && block * RECORD_BLOCK < s->file->size; block++)
 			found = recover_read(fd, &id, block, &r, &e) == SPOOL_OK;
 	if (found)

@@ -142,6 +142,15 @@ damaged(uint64_t number, const char *why)
 	return SPOOL_DAMAGED;
 }
 
+bool
+segment_header_is(int fd, uint64_t number, struct segment_id *id_r)
+{
+	uint8_t buf[SEGMENT_HEADER_LEN];
+
+	return fd >= 0 && pread(fd, buf, sizeof(buf), 0) == (ssize_t)sizeof(buf) &&
+	       segment_header_decode(buf, id_r) == SPOOL_OK && id_r->number == number;
+}
+
 static enum spool_status
 read_header(int fd, uint64_t number, struct segment_id *id_r)
 {

@@ -45,6 +45,10 @@ void segment_put(struct spool *, struct segment_file **);
  * file by now, which somebody put there.  Who gets the segment from then on gets that one. */
 bool segment_exchanged(struct spool *, struct segment_file *);
 
+/* Whether the file, -1 being none, begins with the header of this segment.  Says nothing in the
+ * log: who asks knows what follows from it. */
+bool segment_header_is(int fd, uint64_t number, struct segment_id *id_r);
+
 /* The file and the verified fixed part of a message's record; its header begins at
  * record.block * RECORD_BLOCK of the file.  As segment_get(); SPOOL_IO also when the file was
  * exchanged. */
