@@ -149,7 +149,7 @@ send_tls(struct conn *c, size_t budget)
 		n = outq_peek(&c->out, scratch + SESSION_INPUT_MAX, LOOP_SCRATCH_RECORD, &buf);
 		if (n <= 0)
 			return n == 0 ? CONN_IO_OK : CONN_IO_BROKEN;
-		switch (tls_write(c->tls, buf, (size_t)n, &len)) {
+		switch (tls_write(c->tls, buf, (size_t)n, (size_t)n < c->out.pending, &len)) {
 		case TLS_OK:
 			outq_consume(&c->out, len);
 			sent += len;
