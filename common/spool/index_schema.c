@@ -107,6 +107,19 @@ count_no_memory(void)
 	sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
 }
 
+/* Who wants to open another file goes before those who read, or logins that never cease would keep
+ * him out. */
+static void
+init_exchange(struct index_store *s)
+{
+	pthread_rwlockattr_t attr;
+
+	pthread_rwlockattr_init(&attr);
+	pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	pthread_rwlock_init(&s->exchange, &attr);
+	pthread_rwlockattr_destroy(&attr);
+}
+
 static struct index_store *
 store_new(const char *spool_dir, enum index_db which)
 {
@@ -127,7 +140,7 @@ store_new(const char *spool_dir, enum index_db which)
 	s->log_fd = -1;
 	s->file_fd = -1;
 	pthread_mutex_init(&s->mutex, NULL);
-	pthread_rwlock_init(&s->exchange, NULL);
+	init_exchange(s);
 	pthread_mutex_init(&s->write_mutex, NULL);
 	pthread_mutex_init(&s->log_mutex, NULL);
 	pthread_cond_init(&s->log_synced, NULL);
