@@ -484,6 +484,11 @@ come_and_go(void *arg)
 			atomic_fetch_add(&refusals, 1);
 			continue;
 		}
+		/* Who was disturbed each time he looked may go on, but nothing is promised. */
+		if (d->claim->list[0].at == NULL) {
+			delivery_abandon(&d);
+			continue;
+		}
 		unsigned now = atomic_fetch_add(&granted, 1) + 1;
 		unsigned max = atomic_load(&granted_max);
 
