@@ -146,6 +146,38 @@ let_secrets_go(struct index_store *s)
 }
 
 enum spool_status
+index_conn_take(struct index_store *s, struct index_conn **c_r)
+{
+	struct index_conn *c;
+
+	pthread_mutex_lock(&s->mutex);
+	c = s->idle;
+	if (c != NULL) {
+		s->idle = c->next;
+		s->nidle--;
+	}
+	pthread_mutex_unlock(&s->mutex);
+	*c_r = c;
+	return c != NULL ? SPOOL_OK : index_conn_open(s, false, c_r);
+}
+
+void
+index_conn_put(struct index_conn *c)
+{
+	struct index_store *s = c->store;
+
+	pthread_mutex_lock(&s->mutex);
+	if (s->nidle < IDLE_MAX && c->generation == s->generation) {
+		c->next = s->idle;
+		s->idle = c;
+		s->nidle++;
+		c = NULL;
+	}
+	pthread_mutex_unlock(&s->mutex);
+	index_conn_close(c);
+}
+
+enum spool_status
 index_read_begin(struct spool *sp, enum index_db which, struct index_conn **c_r)
 {
 	bool looked = false;
@@ -161,15 +193,7 @@ index_read_begin(struct spool *sp, enum index_db which, struct index_conn **c_r)
 		st = hold_secrets(s);
 	if (st != SPOOL_OK)
 		return st;
-	pthread_mutex_lock(&s->mutex);
-	c = s->idle;
-	if (c != NULL) {
-		s->idle = c->next;
-		s->nidle--;
-	}
-	pthread_mutex_unlock(&s->mutex);
-	if (c == NULL)
-		st = index_conn_open(s, false, &c);
+	st = index_conn_take(s, &c);
 	if (st == SPOOL_OK)
 		st = index_run(c, index_stmt(c, "BEGIN"));
 	if (st == SPOOL_OK && looked)
@@ -183,27 +207,16 @@ index_read_begin(struct spool *sp, enum index_db which, struct index_conn **c_r)
 	return st;
 }
 
-/* Keeps a reader for the next who wants one, unless it is not to be trusted or one too many. */
+/* Ends the transaction. */
 static void
-put_idle(struct index_conn *c)
+end_reading(struct index_conn *c)
 {
-	struct index_store *s = c->store;
-
 	index_reset_all(c);
 	/* After some failures SQLite has ended it already. */
-	if (sqlite3_get_autocommit(c->db) || index_run(c, index_stmt(c, "COMMIT")) != SPOOL_OK) {
+	if (sqlite3_get_autocommit(c->db) || index_run(c, index_stmt(c, "COMMIT")) != SPOOL_OK)
 		index_conn_close(c);
-		return;
-	}
-	pthread_mutex_lock(&s->mutex);
-	if (s->nidle < IDLE_MAX && c->generation == s->generation) {
-		c->next = s->idle;
-		s->idle = c;
-		s->nidle++;
-		c = NULL;
-	}
-	pthread_mutex_unlock(&s->mutex);
-	index_conn_close(c);
+	else
+		index_conn_put(c);
 }
 
 void
@@ -217,7 +230,7 @@ index_read_end(struct spool *sp, struct index_conn **cp)
 	*cp = NULL;
 	struct index_store *s = c->store;
 
-	put_idle(c);
+	end_reading(c);
 	let_secrets_go(s);
 }
 
