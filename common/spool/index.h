@@ -127,11 +127,11 @@ unsigned index_frames(struct spool *);
 /* A log of so many frames wakes the janitor. */
 #define INDEX_FRAMES_MANY 1000
 
-/* Syncs the log and moves what it can of it into the database, first without the writer's lock, then
- * what came meanwhile with it.  *whole_r: that was all of it, and the database was synced; where a
- * reader kept some of it from being moved the rest may be in the page cache alone.  After a sync
- * that failed nothing can be written until index_mend().  With the janitor's role, for nobody else
- * may checkpoint at the same time. */
+/* Syncs the log and moves what it can of it into the database, first without the writer's lock,
+ * then what came meanwhile with it.  *whole_r: that was all of it, and the database was synced;
+ * where a reader kept some of it from being moved the rest may be in the page cache alone.  After
+ * a sync that failed nothing can be written until index_mend().  With the janitor's role, for
+ * nobody else may checkpoint at the same time. */
 enum spool_status index_checkpoint(struct spool *, bool *whole_r);
 /* Writing has stopped, after a failed sync or with a transaction that could not be ended. */
 bool index_broken(struct spool *);

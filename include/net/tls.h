@@ -42,8 +42,8 @@ void tls_free(struct tls **);
 enum tls_result tls_handshake(struct tls *);
 /* At least one octet when TLS_OK.  `cap` and `len` are not 0. */
 enum tls_result tls_read(struct tls *, void *buf, size_t cap, size_t *len_r);
-/* After a WANT the next call must begin with the same octets; it may have more of them.  With `more`,
- * which says that other octets follow at once, TCP may wait for these. */
+/* After a WANT the next call must begin with the same octets; it may have more of them.  With
+ * `more`, which says that other octets follow at once, TCP may wait for these. */
 enum tls_result tls_write(struct tls *, const void *buf, size_t len, bool more, size_t *len_r);
 /* Sends close_notify (RFC 8314 3.4); does not wait for the peer's.  Not after FAILED. */
 enum tls_result tls_shutdown(struct tls *);
