@@ -3,6 +3,7 @@ folder was asked to do."""
 
 import glob
 import os
+import resource
 import stat
 import subprocess
 
@@ -55,17 +56,26 @@ class Background:
 
 
 class Beside:
-    """A part of the generator that runs to its end beside something else."""
+    """A part of the generator that runs to its end beside something else; `cpu` is what processor
+    time it took, once it has ended."""
 
     def __init__(self, build, part, **options):
         self.process = subprocess.Popen(command(build, part, options), stdout=subprocess.PIPE,
                                         stderr=subprocess.PIPE, text=True)
 
     def result(self):
+        before = _waited_seconds()
         out, err = self.process.communicate(timeout=300)
+        self.cpu = _waited_seconds() - before
         if self.process.returncode != 0:
             raise LoadFailed(sentence(err))
         return figures(out) if out else {}
+
+
+def _waited_seconds():
+    """Processor time of our children that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _stats():
@@ -139,6 +149,17 @@ def disk_read(folder):
     """Octets read so far; None likewise."""
     stats = _diskstats(folder)
     return stats and stats[2] * 512
+
+
+def empty_page_cache():
+    """Of all files, once they are on the disk; False where only root may."""
+    os.sync()
+    try:
+        with open("/proc/sys/vm/drop_caches", "w", encoding="ascii") as f:
+            f.write("1")
+    except OSError:
+        return False
+    return True
 
 
 def forget_pages(folder):
