@@ -146,38 +146,6 @@ let_secrets_go(struct index_store *s)
 }
 
 enum spool_status
-index_conn_take(struct index_store *s, struct index_conn **c_r)
-{
-	struct index_conn *c;
-
-	pthread_mutex_lock(&s->mutex);
-	c = s->idle;
-	if (c != NULL) {
-		s->idle = c->next;
-		s->nidle--;
-	}
-	pthread_mutex_unlock(&s->mutex);
-	*c_r = c;
-	return c != NULL ? SPOOL_OK : index_conn_open(s, false, c_r);
-}
-
-void
-index_conn_put(struct index_conn *c)
-{
-	struct index_store *s = c->store;
-
-	pthread_mutex_lock(&s->mutex);
-	if (s->nidle < IDLE_MAX && c->generation == s->generation) {
-		c->next = s->idle;
-		s->idle = c;
-		s->nidle++;
-		c = NULL;
-	}
-	pthread_mutex_unlock(&s->mutex);
-	index_conn_close(c);
-}
-
-enum spool_status
 index_read_begin(struct spool *sp, enum index_db which, struct index_conn **c_r)
 {
 	bool looked = false;
@@ -193,7 +161,15 @@ index_read_begin(struct spool *sp, enum index_db which, struct index_conn **c_r)
 		st = hold_secrets(s);
 	if (st != SPOOL_OK)
 		return st;
-	st = index_conn_take(s, &c);
+	pthread_mutex_lock(&s->mutex);
+	c = s->idle;
+	if (c != NULL) {
+		s->idle = c->next;
+		s->nidle--;
+	}
+	pthread_mutex_unlock(&s->mutex);
+	if (c == NULL)
+		st = index_conn_open(s, false, &c);
 	if (st == SPOOL_OK)
 		st = index_run(c, index_stmt(c, "BEGIN"));
 	if (st == SPOOL_OK && looked)
@@ -207,16 +183,27 @@ index_read_begin(struct spool *sp, enum index_db which, struct index_conn **c_r)
 	return st;
 }
 
-/* Ends the transaction. */
+/* Keeps a reader for the next who wants one, unless it is not to be trusted or one too many. */
 static void
-end_reading(struct index_conn *c)
+put_idle(struct index_conn *c)
 {
+	struct index_store *s = c->store;
+
 	index_reset_all(c);
 	/* After some failures SQLite has ended it already. */
-	if (sqlite3_get_autocommit(c->db) || index_run(c, index_stmt(c, "COMMIT")) != SPOOL_OK)
+	if (sqlite3_get_autocommit(c->db) || index_run(c, index_stmt(c, "COMMIT")) != SPOOL_OK) {
 		index_conn_close(c);
-	else
-		index_conn_put(c);
+		return;
+	}
+	pthread_mutex_lock(&s->mutex);
+	if (s->nidle < IDLE_MAX && c->generation == s->generation) {
+		c->next = s->idle;
+		s->idle = c;
+		s->nidle++;
+		c = NULL;
+	}
+	pthread_mutex_unlock(&s->mutex);
+	index_conn_close(c);
 }
 
 void
@@ -230,7 +217,7 @@ index_read_end(struct spool *sp, struct index_conn **cp)
 	*cp = NULL;
 	struct index_store *s = c->store;
 
-	end_reading(c);
+	put_idle(c);
 	let_secrets_go(s);
 }
 

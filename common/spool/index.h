@@ -127,11 +127,9 @@ unsigned index_frames(struct spool *);
 /* A log of so many frames wakes the janitor. */
 #define INDEX_FRAMES_MANY 1000
 
-/* Syncs the log and moves what it can of it into the database, first without the writer's lock,
- * then what came meanwhile with it.  *whole_r: that was all of it, and the database was synced;
- * where a reader kept some of it from being moved the rest may be in the page cache alone.  After
- * a sync that failed nothing can be written until index_mend().  With the janitor's role, for
- * nobody else may checkpoint at the same time. */
+/* Syncs the log without the writer's lock, then moves what it can of it into the database with
+ * it.  *whole_r: that was all of it, and the database was synced; where a reader kept some of it
+ * from being moved the rest may be in the page cache alone. */
 enum spool_status index_checkpoint(struct spool *, bool *whole_r);
 /* Writing has stopped, after a failed sync or with a transaction that could not be ended. */
 bool index_broken(struct spool *);
@@ -139,9 +137,7 @@ bool index_broken(struct spool *);
  * it fail.  Before anything is added to it or moved out of it.  SPOOL_OK, SPOOL_IO,
  * SPOOL_NO_SPACE. */
 enum spool_status index_renew_log(struct spool *);
-/* Empties the log into the database and opens everything anew; then writing goes on.  After a
- * failed sync of the database all of it goes through the log first, which wants memory and disk for
- * as much. */
+/* Empties the log into the database and opens everything anew; then writing goes on. */
 enum spool_status index_mend(struct spool *);
 
 #endif

@@ -49,7 +49,6 @@ struct index_store {
 	/* The log of the main database. */
 	atomic_uint frames;
 	atomic_bool broken;
-	atomic_bool pages_lost;         /* a sync of the database failed: see index_mend() */
 	pthread_mutex_t log_mutex;      /* guards what follows */
 	pthread_cond_t log_synced;
 	int log_fd;                     /* owned; exchanged while nobody syncs */
@@ -61,10 +60,6 @@ struct index_store {
 
 enum spool_status index_conn_open(struct index_store *, bool writer, struct index_conn **c_r);
 void index_conn_close(struct index_conn *);
-/* A reader without a transaction: an idle one, or a new one.  It goes back with index_conn_put(),
- * which keeps it for the next who wants one, unless it is not to be trusted or one too many. */
-enum spool_status index_conn_take(struct index_store *, struct index_conn **c_r);
-void index_conn_put(struct index_conn *);
 /* Logs what SQLite says about `what`; the status that it means. */
 enum spool_status index_failed(struct index_conn *, const char *what, int rc);
 void index_reset_all(struct index_conn *);

@@ -8,17 +8,14 @@
  *     never tried again: its pages may be gone.  They are written again instead, before
  *     the first of them goes into the database.  Who saw it fail may end before that and tell
  *     nobody, so recovery begins with it too.
- *  2. No commit can begin the log anew while a checkpoint runs (SQLite before 3.51.3 may lose that
- *     commit).  What takes long, the log's sync, most of the pages and theirs, is done first, without
- *     the writer's lock and only where something is to be moved: until it was, nobody begins the log
- *     anew, and nobody else moves anything, which is the janitor's.  The rest is done with the lock.
+ *  2. A checkpoint runs under the writer's lock, so no commit can begin the log anew at the
+ *     same time (SQLite before 3.51.3 may lose that commit).  Its long part, the log's sync, was
+ *     done before, without the lock.
  *  3. Of a transaction whose COMMIT failed nothing comes back: its frames may all be in the
  *     file, and a crash would find them valid, so another commit is written over the first
  *     of them, and synced, before the failure is told.
  *  4. A transaction that could not be ended, and with it SQLite's lock, does not outlast the mending
  *     that it causes.
- *  5. Where pages that SQLite takes for moved may not have come to the disk, all pages go through the
- *     log once more before it is begun anew.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -88,7 +85,6 @@ index_log_in_place(struct index_store *s)
 
 struct shared {
 	uint8_t copies[2][SHARED_HEADER_LEN];
-	uint32_t moved; /* of the frames so many are in the database */
 };
 
 static struct shared
@@ -102,38 +98,14 @@ read_shared(const volatile void *memory)
 	return shared;
 }
 
-static uint32_t
-frames_of(const struct shared *shared)
-{
-	uint32_t frames;
-
-	memcpy(&frames, shared->copies[0] + SHARED_FRAMES_AT, sizeof(frames));
-	return frames;
-}
-
 /* False while it is being written, or where it says that the log has nothing. */
 static bool
 has_frames(const struct shared *shared)
 {
-	return frames_of(shared) > 0 &&
-	       memcmp(shared->copies[0], shared->copies[1], SHARED_HEADER_LEN) == 0;
-}
+	uint32_t frames;
 
-/* The memory that all share who have the log open, and the log; NULL before this connection has read
- * anything. */
-static const volatile void *
-shared_memory(struct index_conn *c, sqlite3_file **log_r)
-{
-	sqlite3_file *db = NULL, *log = NULL;
-	volatile void *memory = NULL;
-
-	if (sqlite3_file_control(c->db, "main", SQLITE_FCNTL_FILE_POINTER, &db) != SQLITE_OK ||
-	    sqlite3_file_control(c->db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log) != SQLITE_OK ||
-	    log->pMethods == NULL ||
-	    db->pMethods->xShmMap(db, 0, SHARED_REGION, 0, &memory) != SQLITE_OK)
-		return NULL;
-	*log_r = log;
-	return memory;
+	memcpy(&frames, shared->copies[0] + SHARED_FRAMES_AT, sizeof(frames));
+	return frames > 0 && memcmp(shared->copies[0], shared->copies[1], SHARED_HEADER_LEN) == 0;
 }
 
 enum spool_status
@@ -141,16 +113,18 @@ index_log_compare(struct index_conn *c)
 {
 	struct spool *sp = c->store->spool;
 	uint8_t header[LOG_HEADER_LEN];
-	const volatile void *memory;
-	sqlite3_file *log = NULL;
+	sqlite3_file *db = NULL, *log = NULL;
 	struct shared before, after;
+	volatile void *memory = NULL;
 	int rc = SQLITE_OK;
 
 	/* Where nobody else can be by now, or the secrets are, which each writer opens anew. */
 	if (c->store->which != INDEX_MAIN || sp == NULL)
 		return SPOOL_OK;
-	memory = shared_memory(c, &log);
-	if (memory == NULL)
+	if (sqlite3_file_control(c->db, "main", SQLITE_FCNTL_FILE_POINTER, &db) != SQLITE_OK ||
+	    sqlite3_file_control(c->db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log) != SQLITE_OK ||
+	    log->pMethods == NULL ||
+	    db->pMethods->xShmMap(db, 0, SHARED_REGION, 0, &memory) != SQLITE_OK || memory == NULL)
 		return SPOOL_OK;
 	for (int i = 0; i < LOOKS; i++) {
 		before = read_shared(memory);
@@ -161,7 +135,7 @@ index_log_compare(struct index_conn *c)
 					   before.copies[0] + SHARED_SALTS_AT, SALTS_LEN) == 0)
 			return SPOOL_OK;
 		after = read_shared(memory);
-		if (memcmp(before.copies, after.copies, sizeof(after.copies)) != 0)
+		if (memcmp(&before, &after, sizeof(after)) != 0)
 			continue;
 		if (rc != SQLITE_OK && rc != SQLITE_IOERR_SHORT_READ)
 			return spool_failed("index_look_failed", LOG_FILE, EIO);
@@ -269,11 +243,11 @@ index_bury(struct index_conn *c)
 	return s->which == INDEX_MAIN ? index_sync(s->spool) : SPOOL_OK;
 }
 
-/* Moves what can be moved by `c`, which has no transaction. */
+/* With the writer's lock. */
 static enum spool_status
-checkpoint(struct index_conn *c, int mode, bool *whole_r)
+checkpoint(struct index_store *s, int mode, bool *whole_r)
 {
-	struct index_store *s = c->store;
+	struct index_conn *c = s->writer;
 	int frames = -1, moved = -1;
 	int rc;
 	enum spool_status st = index_log_compare(c);
@@ -284,68 +258,12 @@ checkpoint(struct index_conn *c, int mode, bool *whole_r)
 		return st;
 	rc = sqlite3_wal_checkpoint_v2(c->db, NULL, mode, &frames, &moved);
 	*whole_r = rc == SQLITE_OK && frames == moved;
+	if (*whole_r)
+		atomic_store(&s->frames, 0);
 	/* A stranger who checkpoints, or a reader who is still at it: the next round goes on. */
 	if (rc == SQLITE_OK || (rc & 0xff) == SQLITE_BUSY)
 		return SPOOL_OK;
-	st = index_failed(c, "checkpoint", rc);
-	/* The log's, as far as we know; where it was the database's SQLite moves these pages again. */
-	if (rc == SQLITE_IOERR_FSYNC && !atomic_load(&s->broken))
-		log_broken(s, EIO);
-	return st;
-}
-
-/* With the writer's lock. */
-static enum spool_status
-checkpoint_rest(struct index_store *s, int mode, bool *whole_r)
-{
-	enum spool_status st = checkpoint(s->writer, mode, whole_r);
-
-	if (*whole_r)
-		atomic_store(&s->frames, 0);
-	return st;
-}
-
-static bool
-something_to_move(struct index_conn *c)
-{
-	sqlite3_file *log;
-	const volatile void *memory = shared_memory(c, &log);
-	struct shared shared;
-
-	if (memory == NULL)
-		return false;
-	shared = read_shared(memory);
-	return shared.moved < frames_of(&shared);
-}
-
-/* Without the writer's lock: commits go on.  SQLite syncs the database only with the last of the log's
- * pages, so these are synced here; it has taken them for moved by then. */
-static enum spool_status
-move_ahead(struct index_store *s)
-{
-	struct index_conn *c;
-	enum spool_status st;
-	bool whole;
-	int version;
-
-	st = index_conn_take(s, &c);
-	if (st != SPOOL_OK)
-		return st;
-	/* Its log is open from the first look on. */
-	st = index_read_version(c, &version);
-	if (st == SPOOL_OK && something_to_move(c)) {
-		st = checkpoint(c, SQLITE_CHECKPOINT_PASSIVE, &whole);
-		if (st == SPOOL_OK && disk_sync_data(s->spool->disk, s->file_fd) != 0) {
-			st = spool_failed("index_sync_failed", s->path, errno);
-			atomic_store(&s->pages_lost, true);
-			atomic_store(&s->broken, true);
-		}
-	}
-	if (st == SPOOL_OK)
-		index_conn_put(c);
-	else
-		index_conn_close(c);
-	return st;
+	return index_failed(c, "checkpoint", rc);
 }
 
 enum spool_status
@@ -357,12 +275,10 @@ index_checkpoint(struct spool *sp, bool *whole_r)
 	*whole_r = false;
 	st = index_sync(sp);
 	if (st == SPOOL_OK)
-		st = move_ahead(s);
-	if (st == SPOOL_OK)
 		st = index_writer_take(s, "checkpoint");
 	if (st != SPOOL_OK)
 		return st;
-	st = checkpoint_rest(s, SQLITE_CHECKPOINT_PASSIVE, whole_r);
+	st = checkpoint(s, SQLITE_CHECKPOINT_PASSIVE, whole_r);
 	index_writer_give(s);
 	return st;
 }
@@ -455,19 +371,6 @@ index_reopen(struct spool *sp, bool always)
 	return st;
 }
 
-/* Puts every page into the log, from where all are moved.  With the writer's lock. */
-static enum spool_status
-write_all_pages(struct index_store *s)
-{
-	struct index_conn *c = s->writer;
-	int rc = sqlite3_exec(c->db, "VACUUM", NULL, NULL, NULL);
-
-	if (rc != SQLITE_OK)
-		return index_failed(c, "VACUUM", rc);
-	atomic_store(&s->pages_lost, false);
-	return SPOOL_OK;
-}
-
 enum spool_status
 index_mend(struct spool *sp)
 {
@@ -481,10 +384,8 @@ index_mend(struct spool *sp)
 	/* One that could not be ended when it failed. */
 	index_rollback(s->writer);
 	st = sqlite3_get_autocommit(s->writer->db) ? rewrite_log(s) : SPOOL_IO;
-	if (st == SPOOL_OK && atomic_load(&s->pages_lost))
-		st = write_all_pages(s);
 	if (st == SPOOL_OK)
-		st = checkpoint_rest(s, SQLITE_CHECKPOINT_TRUNCATE, &whole);
+		st = checkpoint(s, SQLITE_CHECKPOINT_TRUNCATE, &whole);
 	if (st == SPOOL_OK && !whole)
 		st = SPOOL_BUSY;
 	if (st == SPOOL_OK)
