@@ -227,27 +227,34 @@ control_socket(BIO *bio, int command, long number, void *arg)
 	return command == BIO_CTRL_FLUSH;
 }
 
-static BIO_METHOD *socket_method; /* NULL: no memory */
-
-static void
-make_socket_method(void)
+/* One for all, kept for as long as the process lives.  NULL: no memory; the next one tries again. */
+static BIO_METHOD *
+socket_method(void)
 {
-	socket_method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "socket");
-	if (socket_method == NULL)
-		return;
-	BIO_meth_set_write_ex(socket_method, write_socket);
-	BIO_meth_set_ctrl(socket_method, control_socket);
+	static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+	static BIO_METHOD *kept;
+	BIO_METHOD *method;
+
+	pthread_mutex_lock(&mutex);
+	method = kept;
+	if (method == NULL)
+		method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "socket");
+	if (method != NULL && kept == NULL) {
+		BIO_meth_set_write_ex(method, write_socket);
+		BIO_meth_set_ctrl(method, control_socket);
+		kept = method;
+	}
+	pthread_mutex_unlock(&mutex);
+	return method;
 }
 
 /* What tls->ssl writes to.  0, or -1: no memory. */
 static int
 set_socket(struct tls *tls, int socket)
 {
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
-	BIO *bio;
+	BIO_METHOD *method = socket_method();
+	BIO *bio = method != NULL ? BIO_new(method) : NULL;
 
-	pthread_once(&once, make_socket_method);
-	bio = socket_method != NULL ? BIO_new(socket_method) : NULL;
 	if (bio == NULL)
 		return -1;
 	BIO_set_data(bio, tls);

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 
@@ -77,6 +78,53 @@ START_TEST(a_pair_is_loaded)
 	a = tls_context_load(rsa_cert, rsa_key, &err);
 	ck_assert_ptr_nonnull(a);
 	tls_context_unref(&a);
+}
+END_TEST
+
+/* Of OpenSSL's allocations this one fails; below 0: none. */
+static int fails_at = -1;
+
+static void *
+allocate(size_t size, const char *file, int line)
+{
+	(void)file;
+	(void)line;
+	if (fails_at >= 0 && fails_at-- == 0)
+		return NULL;
+	return malloc(size);
+}
+
+static void *
+allocate_again(void *old, size_t size, const char *file, int line)
+{
+	(void)file;
+	(void)line;
+	return realloc(old, size);
+}
+
+static void
+give_back(void *old, const char *file, int line)
+{
+	(void)file;
+	(void)line;
+	free(old);
+}
+
+/* The first connection, which came when memory was out, does not spoil those that come later. */
+START_TEST(memory_comes_back)
+{
+	struct tls_context *context = tls_context_load(cert, key, &err);
+	struct tls *tls;
+
+	ck_assert_ptr_nonnull(context);
+	fails_at = _i;
+	tls = tls_new(context, 0);
+	tls_free(&tls);
+	fails_at = -1;
+	tls = tls_new(context, 0);
+	ck_assert_ptr_nonnull(tls);
+	tls_free(&tls);
+	tls_context_unref(&context);
 }
 END_TEST
 
@@ -283,9 +331,12 @@ main(void)
 	SRunner *runner = srunner_create(suite);
 	int failed;
 
+	if (CRYPTO_set_mem_functions(allocate, allocate_again, give_back) != 1)
+		return 1;
 	tcase_add_checked_fixture(tc, begin, end);
 	tcase_set_timeout(tc, 60);
 	tcase_add_test(tc, a_pair_is_loaded);
+	tcase_add_loop_test(tc, memory_comes_back, 0, 16);
 	tcase_add_test(tc, what_is_wrong_is_said);
 	tcase_add_test(tc, a_passphrase_is_not_asked_for);
 	tcase_add_test(tc, who_must_read_it_is_said);
