@@ -263,7 +263,11 @@ checkpoint(struct index_store *s, int mode, bool *whole_r)
 	/* A stranger who checkpoints, or a reader who is still at it: the next round goes on. */
 	if (rc == SQLITE_OK || (rc & 0xff) == SQLITE_BUSY)
 		return SPOOL_OK;
-	return index_failed(c, "checkpoint", rc);
+	st = index_failed(c, "checkpoint", rc);
+	/* It does not say which file's: of the log's, our next one would say that all is well. */
+	if (rc == SQLITE_IOERR_FSYNC && !atomic_load(&s->broken))
+		log_broken(s, EIO);
+	return st;
 }
 
 enum spool_status

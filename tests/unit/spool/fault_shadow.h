@@ -89,7 +89,7 @@ fault_synced_path(const char *path)
 }
 
 /* All that there is now is on disk. */
-static void
+SPOOL_TEST_MAYBE static void
 fault_all_synced(void)
 {
 	char path[600];

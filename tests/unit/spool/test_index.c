@@ -1,5 +1,5 @@
-/* index: a transaction that cannot be ended at once keeps nobody from writing for long. */
-#include "delivery_test.h"
+/* index: what keeps nobody from writing for long, and what does until it is mended. */
+#include "fault_sqlite.h"
 
 #include "base/clock.h"
 #include "common/spool/index_internal.h"
@@ -135,6 +135,39 @@ START_TEST(rolled_back_by_the_keeper)
 }
 END_TEST
 
+/* SQLite's own sync of the log, before pages move, fails as ours would: nobody is told that something is
+ * on disk until the log was written anew. */
+START_TEST(sqlite_cannot_sync_the_log)
+{
+	const struct spool_options options = { .dir = spool_test_dir, .role = SPOOL_ADMIN };
+	struct index_conn *c;
+	enum spool_status st;
+	struct strbuf err;
+	bool whole;
+
+	spool_close(&sp);
+	fault_keep();
+	fault_sqlite();
+	strbuf_init(&err, 1024);
+	ck_assert_int_eq(spool_open_on(&options, &fault_disk, &sp, &err), SPOOL_OK);
+	strbuf_release(&err);
+	ck_assert_int_eq(index_write_begin(sp, INDEX_MAIN, "test", &c), SPOOL_OK);
+	ck_assert_int_eq(index_run(c, index_stmt(c, "UPDATE mailbox SET warned = 1")), SPOOL_OK);
+	ck_assert_int_eq(index_write_commit(sp, &c, false), SPOOL_OK);
+	/* Ours is the first call, SQLite's the second. */
+	fault_arm(FAULT_ONCE, 2, EIO);
+	st = index_checkpoint(sp, &whole);
+	fault.mode = FAULT_NONE;
+	ck_assert(atomic_load(&fault.fired) && !whole);
+	ck_assert_int_eq(st, SPOOL_IO);
+	ck_assert(index_broken(sp));
+	ck_assert_int_eq(index_sync(sp), SPOOL_UNKNOWN);
+	ck_assert_int_eq(spool_upkeep(sp), SPOOL_OK);
+	ck_assert(!index_broken(sp));
+	ck_assert_int_eq(index_sync(sp), SPOOL_OK);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -148,6 +181,7 @@ main(void)
 	tcase_add_test(tc, rolled_back_unprepared);
 	tcase_add_test(tc, rolled_back_later);
 	tcase_add_test(tc, rolled_back_by_the_keeper);
+	tcase_add_test(tc, sqlite_cannot_sync_the_log);
 	suite_add_tcase(suite, tc);
 	srunner_run_all(runner, CK_NORMAL);
 	failed = srunner_ntests_failed(runner);
