@@ -481,7 +481,7 @@ start(struct server *s, struct strbuf *err)
 {
 	int code;
 
-	/* TLS cannot be told not to raise it. */
+	/* A log whose reader has gone is no reason to end. */
 	(void)signal(SIGPIPE, SIG_IGN);
 	log_init();
 	code = configure(s, err);
