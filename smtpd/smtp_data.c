@@ -92,7 +92,7 @@ begin_delivery(struct smtp_session *s)
 	const struct envelope *env = delivery_envelope(tx->delivery);
 	struct smtp_trace trace = {
 		.client = s->client,
-		.peer = s->link->peer,
+		.peer = s->peer,
 		.hostname = s->config->site.hostname,
 		.with = with_protocol(s),
 		.id = tx->id,
@@ -332,16 +332,15 @@ log_accepted(struct smtp_session *s)
 {
 	const struct smtp_transaction *tx = s->tx;
 	const struct envelope *env = delivery_envelope(tx->delivery);
-	char peer[ENDPOINT_TEXT_MAX], message[SPOOL_UID_LEN + 1];
+	char message[SPOOL_UID_LEN + 1];
 	uint64_t mailboxes = 0;
 
 	for (size_t i = 0; i < env->n; i++)
 		mailboxes += env->recipients[i].outcome == SPOOL_OK;
 	spool_uid_format(message, delivery_message(tx->delivery));
 	log_event(LOG_LEVEL_INFO, "accepted", log_text("session", s->link->id),
-	    log_text("id", tx->id), log_text("peer", endpoint_format_host(peer, s->link->peer)),
-	    log_text("client", s->client), log_text("with", with_protocol(s)),
-	    log_text("from", env->reverse_path),
+	    log_text("id", tx->id), log_text("peer", s->peer), log_text("client", s->client),
+	    log_text("with", with_protocol(s)), log_text("from", env->reverse_path),
 	    log_num("octets", tx->trace_octets + tx->dot.octets), log_num("recipients", mailboxes),
 	    log_text("message", message),
 	    log_text("tls", s->link->tls ? s->link->tls_version : NULL));

@@ -75,6 +75,7 @@ smtp_session_new(struct spool *spool, struct config *config, struct session_link
 	s->spool = spool;
 	s->config = config_ref(config);
 	s->lmtp = lmtp;
+	endpoint_format_host(s->peer, link->peer);
 	return s;
 }
 
@@ -94,12 +95,6 @@ smtp_session_reset(struct smtp_session *s)
 	smtp_transaction_free(&s->tx);
 	s->failure = REPLY_NONE;
 	smtp_session_enter(s, s->client != NULL ? SMTP_READY : SMTP_START);
-}
-
-static const char *
-peer_name(const struct smtp_session *s, char text[ENDPOINT_TEXT_MAX])
-{
-	return endpoint_format_host(text, s->link->peer);
 }
 
 static bool
@@ -128,13 +123,13 @@ static void
 log_refusal(const struct smtp_session *s, enum smtp_reply id, const void *line, size_t len)
 {
 	static struct log_limit limits[REPLIES];
-	char peer[ENDPOINT_TEXT_MAX], text[SMTP_REPLY_MAX];
+	char text[SMTP_REPLY_MAX];
 	uint64_t suppressed = 0;
 
 	if (!log_enabled(LOG_LEVEL_INFO) || !log_permit(&limits[id], 60, &suppressed))
 		return;
 	log_event(LOG_LEVEL_INFO, "refused", log_text("session", s->link->id),
-	    log_text("peer", peer_name(s, peer)), log_text("client", s->client),
+	    log_text("peer", s->peer), log_text("client", s->client),
 	    log_text("reply", smtp_reply_format(text, id)), loggable(s, id, line, len),
 	    log_num("suppressed", suppressed));
 }
@@ -279,13 +274,12 @@ session_free(void *arg, enum session_end why)
 		[SESSION_END_ERROR] = "error",
 	};
 	struct smtp_session *s = arg;
-	char peer[ENDPOINT_TEXT_MAX];
 
 	/* The committer may still call back in COMMIT. */
 	assert(s->state != SMTP_COMMIT);
 	/* A look at the port, as monitors do, is no news. */
 	log_event(s->commands > 0 ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG, "ended",
-	    log_text("session", s->link->id), log_text("peer", peer_name(s, peer)),
+	    log_text("session", s->link->id), log_text("peer", s->peer),
 	    log_text("client", s->client), log_text("why", reasons[why]),
 	    log_text("state", state_names[s->state]), log_num("messages", s->messages),
 	    log_num("refused", s->refused), log_num("in", s->link->in_octets),

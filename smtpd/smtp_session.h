@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/endpoint.h"
 #include "conf/config.h"
 #include "mail/dot.h"
 #include "net/loop.h"
@@ -84,6 +85,7 @@ struct smtp_session {
 	bool chunk_last;
 	bool chunks_refused;            /* a chunk was, and those that were sent along with it
 					   are no further mistakes */
+	char peer[ENDPOINT_TEXT_MAX];   /* as text: each message tells it twice */
 	char *client;                   /* owned; the name given with EHLO; NULL before */
 	struct smtp_transaction *tx;    /* owned; NULL outside MAIL .. COMMIT */
 	uint64_t chunk_left;            /* octets of the chunk still to come */

@@ -72,11 +72,11 @@ void
 smtp_trace_received(const struct smtp_trace *t, struct strbuf *out)
 {
 	struct folding f = { .out = out, .column = strlen("Received:") };
-	char host[ENDPOINT_TEXT_MAX], literal[ENDPOINT_TEXT_MAX + 8], date[DATE_MAX];
-	bool local = t->peer->addr.sa.sa_family == AF_UNIX;
+	char literal[ENDPOINT_TEXT_MAX + 8], date[DATE_MAX];
+	bool local = strcmp(t->peer, ENDPOINT_HOST_UNIX) == 0;
 
-	endpoint_format_host(host, t->peer);
-	stpcpy(stpcpy(stpcpy(literal, strchr(host, ':') != NULL ? "[IPv6:" : "["), host), "]");
+	stpcpy(
+	    stpcpy(stpcpy(literal, strchr(t->peer, ':') != NULL ? "[IPv6:" : "["), t->peer), "]");
 	strbuf_addstr(out, "Received:");
 	add_word(&f, "from", false);
 	if (name_like(t->client))

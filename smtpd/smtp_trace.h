@@ -13,7 +13,7 @@
 
 struct smtp_trace {
 	const char *client;             /* as given with EHLO: may be anything */
-	const struct endpoint *peer;
+	const char *peer;               /* as endpoint_format_host() writes it */
 	const char *hostname;
 	const char *with;               /* "ESMTPS" (RFC 3848) */
 	const char *id;                 /* an atom */

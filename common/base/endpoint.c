@@ -144,7 +144,7 @@ endpoint_format_host(char text[ENDPOINT_TEXT_MAX], const struct endpoint *e)
 			return format_octets(text, AF_INET, octets + 12);
 		return format_octets(text, AF_INET6, octets);
 	case AF_UNIX:
-		return strcpy(text, "unix");
+		return strcpy(text, ENDPOINT_HOST_UNIX);
 	default:
 		return strcpy(text, "unknown");
 	}

@@ -31,7 +31,8 @@ int endpoint_parse(const char *text, struct endpoint *out_r);
 /* As endpoint_parse() reads it. */
 const char *endpoint_format(char text[ENDPOINT_TEXT_MAX], const struct endpoint *);
 /* The address alone, "127.0.0.1", "::1"; an IPv4 address mapped into IPv6 is
- * written as IPv4; "unix" for a Unix socket. */
+ * written as IPv4; ENDPOINT_HOST_UNIX for a Unix socket. */
+#define ENDPOINT_HOST_UNIX "unix"
 const char *endpoint_format_host(char text[ENDPOINT_TEXT_MAX], const struct endpoint *);
 
 /* The address as 16 octets, IPv4 mapped into IPv6; zeros for a Unix socket. */

@@ -11,10 +11,11 @@ static char field[SMTP_TRACE_MAX];
 static const char *
 received(const char *client, const char *peer, const char *with, const char *recipient)
 {
+	char host[ENDPOINT_TEXT_MAX];
 	struct endpoint e;
 	struct smtp_trace t = {
 		.client = client,
-		.peer = &e,
+		.peer = host,
 		.hostname = "mail.example.test",
 		.with = with,
 		.id = "s1-1",
@@ -24,6 +25,7 @@ received(const char *client, const char *peer, const char *with, const char *rec
 	struct strbuf out;
 
 	ck_assert_int_eq(endpoint_parse(peer, &e), 0);
+	endpoint_format_host(host, &e);
 	strbuf_init(&out, SMTP_TRACE_MAX);
 	smtp_trace_received(&t, &out);
 	ck_assert(!out.failed);
@@ -110,10 +112,9 @@ END_TEST
 START_TEST(longest)
 {
 	char name[256], recipient[ADDRESS_MAX + 1];
-	struct endpoint e;
 	struct smtp_trace t = {
 		.client = name,
-		.peer = &e,
+		.peer = "2001:db8:1111:2222:3333:4444:5555:6666",
 		.hostname = name,
 		.with = "LMTPS",
 		.id = "s123456789012345-01234567890123",
@@ -127,8 +128,6 @@ START_TEST(longest)
 	name[255] = '\0';
 	memset(recipient, 'r', ADDRESS_MAX);
 	recipient[ADDRESS_MAX] = '\0';
-	ck_assert_int_eq(
-	    endpoint_parse("[2001:db8:1111:2222:3333:4444:5555:6666]:65535", &e), 0);
 	strbuf_init(&out, SMTP_TRACE_MAX);
 	smtp_trace_received(&t, &out);
 	ck_assert(!out.failed);
