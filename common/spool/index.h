@@ -124,8 +124,8 @@ enum spool_status index_log_compare(struct index_conn *);
 
 /* Frames in the log when this process last committed. */
 unsigned index_frames(struct spool *);
-/* A log of so many frames wakes the janitor. */
-#define INDEX_FRAMES_MANY 1000
+/* A log of so many frames wakes the janitor.  While it moves them nobody can commit. */
+#define INDEX_FRAMES_MANY 250
 
 /* Syncs the log without the writer's lock, then moves what it can of it into the database with
  * it.  *whole_r: that was all of it, and the database was synced; where a reader kept some of it
