@@ -89,7 +89,9 @@ conn_setup(struct index_conn *c, bool writer)
 
 	sqlite3_extended_result_codes(c->db, 1);
 	sqlite3_busy_timeout(c->db, BUSY_TIMEOUT_MS);
+	/* Pages have this size in a database that is made now (decisions.md). */
 	rc = sqlite3_exec(c->db,
+	    "PRAGMA page_size = 2048;"
 	    "PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF; PRAGMA mmap_size = 0;"
 	    "PRAGMA temp_store = MEMORY; PRAGMA journal_size_limit = 67108864;",
 	    NULL, NULL, NULL);

@@ -23,8 +23,10 @@ START_TEST(with_its_accounts)
 		     "UPDATE entry SET uid = 'another' WHERE mailbox = 2 AND octets > 60000;"
 		     "INSERT INTO alias VALUES (1, 1, 'Info', 'info');"
 		     "INSERT INTO alias_target (alias, mailbox) VALUES (1, 2)");
+	ck_assert_int_eq(test_number(sp, "PRAGMA page_size"), 2048);
 	spool_close(&sp);
 	reindex();
+	ck_assert_int_eq(test_number(sp, "PRAGMA page_size"), 2048);
 	ck_assert(result.accounts);
 	ck_assert_uint_eq(result.messages, 4);
 	ck_assert_uint_eq(result.entries, 5);
