@@ -423,13 +423,15 @@ work(struct spool *sp, struct janitor_task *task)
 	if (st != SPOOL_OK)
 		return st;
 	/* First, and again at the end: on a full disk the rest may need it. */
-	(void)reclaim(sp);
+	if (!task->dead_waits)
+		(void)reclaim(sp);
 	st = expire(sp, task);
 	/* By one daemon's word: where one has read a longer keep_deleted and the other has not yet,
 	 * the shorter would end all. */
 	if (sp->role != SPOOL_POP3D)
 		st = first_of(st, kept_purge(sp));
-	st = first_of(st, reclaim(sp));
+	if (!task->dead_waits)
+		st = first_of(st, reclaim(sp));
 	/* pop-admin comes and goes. */
 	if (sp->role != SPOOL_ADMIN)
 		ballast_fill(sp);

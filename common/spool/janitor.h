@@ -31,6 +31,7 @@ void keeper_wake(struct spool *);
 struct janitor_task {
 	bool checkpoint;                /* also when the log is short */
 	bool expire;                    /* mail past its age goes */
+	bool dead_waits;                /* what is dead gives its room back in a later round */
 	bool expired;                   /* afterwards: it went, whatever became of the rest */
 	uint64_t busy;                  /* maildrops that were left for later */
 };

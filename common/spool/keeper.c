@@ -29,6 +29,9 @@
 #define ROUND_MS 60000
 /* After it was woken, so that what comes at once is done at once. */
 #define GATHER_MS 100
+/* So often at most what is dead gives its room back.  Of mail that came together and is removed by one
+ * session after another, neighbours are dead by then, and leave one hole, not many. */
+#define RECLAIM_MS 1000
 /* After a round that another process was at. */
 #define BUSY_MS 1000
 /* Until maildrops that were open when expiry came are tried again. */
@@ -56,11 +59,13 @@ struct keeper {
 	uint64_t looked_ms; /* monotonic: when segments and epoch were last looked after */
 	struct index_watch watch;
 	bool woken;
-	bool expired;        /* once at least */
-	bool left;           /* maildrops were open */
-	uint64_t expired_ms; /* monotonic: when it last was */
-	bool came_back;      /* to what recovery left, once at least */
-	uint64_t back_ms;    /* monotonic: when it last did */
+	uint64_t reclaimed_ms; /* monotonic: when a round last began that saw to what is dead */
+	bool dead_waits;       /* the last one did not */
+	bool expired;          /* once at least */
+	bool left;             /* maildrops were open */
+	uint64_t expired_ms;   /* monotonic: when it last was */
+	bool came_back;        /* to what recovery left, once at least */
+	uint64_t back_ms;      /* monotonic: when it last did */
 };
 
 static uint64_t
@@ -262,6 +267,10 @@ next_round(struct spool *sp, const struct keeper *k, enum spool_status st)
 		return BUSY_MS;
 	if (st != SPOOL_OK)
 		return retry_after(k);
+	if (k->dead_waits) {
+		gone = now_ms() - k->reclaimed_ms;
+		return gone < RECLAIM_MS ? RECLAIM_MS - gone : 0;
+	}
 	if (every_s == 0)
 		return ROUND_MS;
 	if (k->left)
@@ -295,12 +304,16 @@ static enum spool_status
 keeper_round(struct spool *sp, struct keeper *k)
 {
 	struct janitor_task task = { .expire = expiry_is_due(sp, k) };
-	uint64_t began_ms = clock_mono_ms();
+	uint64_t began_ms = clock_mono_ms(), now = now_ms();
 	enum spool_status st;
 
 	k->woken = false;
 	task.checkpoint = look_after(sp, k);
+	task.dead_waits = now - k->reclaimed_ms < RECLAIM_MS;
 	st = janitor_round(sp, &task);
+	if (st == SPOOL_OK && !task.dead_waits)
+		k->reclaimed_ms = now;
+	k->dead_waits = task.dead_waits;
 	if (task.expired) {
 		k->expired = true;
 		k->expired_ms = began_ms;

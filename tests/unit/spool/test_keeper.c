@@ -45,6 +45,22 @@ START_TEST(garbage_goes_soon)
 }
 END_TEST
 
+/* What dies right after room was given back waits, but not for the timer. */
+START_TEST(garbage_may_wait_a_moment)
+{
+	struct spool *sp = open_with(SPOOL_SMTPD, no_policy);
+
+	test_mailboxes(sp, 1);
+	settle(sp);
+	for (unsigned i = 1; i <= 3; i++) {
+		deliver(sp, i, "NULL");
+		remove_all(sp, 1);
+		becomes(sp, GARBAGE, 0);
+	}
+	spool_close(&sp);
+}
+END_TEST
+
 /* Who is woken and finds another process at it comes again: that one may have looked before. */
 START_TEST(a_busy_round_is_tried_again)
 {
@@ -247,6 +263,7 @@ main(void)
 	tcase_add_test(tc, unknown_is_decided_soon);
 	tcase_add_checked_fixture(tc, setup, spool_test_remove);
 	tcase_add_loop_test(tc, garbage_goes_soon, 0, sizeof(wakers) / sizeof(wakers[0]));
+	tcase_add_test(tc, garbage_may_wait_a_moment);
 	tcase_add_test(tc, a_busy_round_is_tried_again);
 	tcase_add_test(tc, pop_admin_alone);
 	tcase_add_test(tc, the_last_has_the_name);
