@@ -30,8 +30,6 @@
 
 /* Records, or segments, that are dealt with at once. */
 #define BATCH 1000
-/* A long expiry gives blocks back so often. */
-#define RECLAIM_MS 900
 
 struct garbage {
 	uint64_t message, blocks;
@@ -380,7 +378,7 @@ between_batches(struct spool *sp)
 	enum spool_status st = checkpoint(sp, false);
 
 	/* What cannot be given back is told at the end of the round. */
-	if (st == SPOOL_OK && clock_mono_ms() - sp->reclaimed_ms >= RECLAIM_MS)
+	if (st == SPOOL_OK && clock_mono_ms() - sp->reclaimed_ms >= JANITOR_RECLAIM_MS)
 		(void)reclaim(sp);
 	return st;
 }

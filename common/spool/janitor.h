@@ -28,6 +28,11 @@ void janitor_wake(struct spool *);
 /* This process's keeper looks: at its log, at its policy.  Never waits.  Nothing in pop-admin. */
 void keeper_wake(struct spool *);
 
+/* Milliseconds between two times that a process gives the room of what is dead back.  Of mail that
+ * came together and is removed by one session after another, neighbours are dead by then, and
+ * leave one hole, not many. */
+#define JANITOR_RECLAIM_MS 1000
+
 struct janitor_task {
 	bool checkpoint;                /* also when the log is short */
 	bool expire;                    /* mail past its age goes */

@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "ballast.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -29,9 +30,6 @@
 #define ROUND_MS 60000
 /* After it was woken, so that what comes at once is done at once. */
 #define GATHER_MS 100
-/* So often at most what is dead gives its room back.  Of mail that came together and is removed by one
- * session after another, neighbours are dead by then, and leave one hole, not many. */
-#define RECLAIM_MS 1000
 /* After a round that another process was at. */
 #define BUSY_MS 1000
 /* Until maildrops that were open when expiry came are tried again. */
@@ -59,7 +57,7 @@ struct keeper {
 	uint64_t looked_ms; /* monotonic: when segments and epoch were last looked after */
 	struct index_watch watch;
 	bool woken;
-	uint64_t reclaimed_ms; /* monotonic: when a round last began that saw to what is dead */
+	uint64_t reclaimed_ms; /* monotonic: when a round last saw to what is dead */
 	bool dead_waits;       /* the last one did not */
 	bool expired;          /* once at least */
 	bool left;             /* maildrops were open */
@@ -269,7 +267,7 @@ next_round(struct spool *sp, const struct keeper *k, enum spool_status st)
 		return retry_after(k);
 	if (k->dead_waits) {
 		gone = now_ms() - k->reclaimed_ms;
-		return gone < RECLAIM_MS ? RECLAIM_MS - gone : 0;
+		return gone < JANITOR_RECLAIM_MS ? JANITOR_RECLAIM_MS - gone : 0;
 	}
 	if (every_s == 0)
 		return ROUND_MS;
@@ -304,15 +302,17 @@ static enum spool_status
 keeper_round(struct spool *sp, struct keeper *k)
 {
 	struct janitor_task task = { .expire = expiry_is_due(sp, k) };
-	uint64_t began_ms = clock_mono_ms(), now = now_ms();
+	uint64_t began_ms = clock_mono_ms();
 	enum spool_status st;
 
 	k->woken = false;
 	task.checkpoint = look_after(sp, k);
-	task.dead_waits = now - k->reclaimed_ms < RECLAIM_MS;
+	/* On a full disk nothing waits. */
+	task.dead_waits =
+	    now_ms() - k->reclaimed_ms < JANITOR_RECLAIM_MS && ballast_missing(sp) == 0;
 	st = janitor_round(sp, &task);
 	if (st == SPOOL_OK && !task.dead_waits)
-		k->reclaimed_ms = now;
+		k->reclaimed_ms = now_ms();
 	k->dead_waits = task.dead_waits;
 	if (task.expired) {
 		k->expired = true;
