@@ -21,7 +21,8 @@ from testsite import PASSWORD, Site  # noqa: E402
 from wire import Wire, WireError, submit, unstuffed  # noqa: E402
 
 JOE, ANN, EVE, BOB = ("%s@example.test" % n for n in ("joe", "ann", "eve", "bob"))
-# The keepers checkpoint at 1,000 frames of 4 KiB and some; this is what a burst may add until then.
+# The keepers checkpoint at 250 frames of 2 KiB, ten times a second at most; this is what a burst may add until
+# then, however busy the machine is.
 LOG_MAX = 16 << 20
 BEGUN_ANEW = 4
 # What would fill a log beyond LOG_MAX several times.

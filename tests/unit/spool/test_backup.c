@@ -348,13 +348,15 @@ END_TEST
 START_TEST(a_damaged_index_is_no_backup)
 {
 	char path[400];
-	uint8_t page[4096];
+	enum { PAGE = 2048 };
+	uint8_t page[PAGE];
 	struct stat st;
 	sqlite3 *db;
 	int fd;
 
 	for (unsigned i = 0; i < 150; i++)
 		deliver(i, 200, 1, 3);
+	ck_assert_int_eq(test_number(sp, "PRAGMA page_size"), PAGE);
 	back_up();
 	spool_close(&sp);
 	snprintf(path, sizeof(path), "%s/index/index.db", spool_test_dir);
@@ -366,12 +368,12 @@ START_TEST(a_damaged_index_is_no_backup)
 	fd = open(path, O_RDWR);
 	ck_assert_int_eq(fstat(fd, &st), 0);
 	/* Each page behind the first in turn. */
-	for (off_t at = 4096; at < st.st_size; at += 4096) {
-		uint8_t kept[4096];
+	for (off_t at = PAGE; at < st.st_size; at += PAGE) {
+		uint8_t kept[PAGE];
 
-		ck_assert_int_eq(pread(fd, kept, sizeof(kept), at), 4096);
+		ck_assert_int_eq(pread(fd, kept, sizeof(kept), at), PAGE);
 		memset(page, 0x5a, sizeof(page));
-		ck_assert_int_eq(pwrite(fd, page, sizeof(page), at), 4096);
+		ck_assert_int_eq(pwrite(fd, page, sizeof(page), at), PAGE);
 		const struct spool_options options = { .dir = spool_test_dir, .role = SPOOL_ADMIN };
 		struct backup_result r;
 		struct strbuf err;
@@ -380,10 +382,10 @@ START_TEST(a_damaged_index_is_no_backup)
 		/* Some are seen as soon as it is opened. */
 		if (spool_open(&options, &sp, &err) == SPOOL_OK)
 			ck_assert_msg(backup_run(sp, backup_dir, watched(), &r, &err) !=
-			    SPOOL_OK, "page %d", (int)(at / 4096));
+			    SPOOL_OK, "page %d", (int)(at / PAGE));
 		spool_close(&sp);
 		strbuf_release(&err);
-		ck_assert_int_eq(pwrite(fd, kept, sizeof(kept), at), 4096);
+		ck_assert_int_eq(pwrite(fd, kept, sizeof(kept), at), PAGE);
 		ck_assert_uint_eq(verify_as(SPOOL_OK, "").messages, 150);
 	}
 	close(fd);

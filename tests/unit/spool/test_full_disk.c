@@ -437,13 +437,13 @@ START_TEST(all_of_it_is_needed)
 	test_sql(sp, "UPDATE mailbox SET messages = 10000, used = 1000000 WHERE id = 1");
 	ck_assert_int_eq(maildrop_lock(sp, 1, "test", &md), SPOOL_OK);
 	ck_assert_int_eq(maildrop_load(md), SPOOL_OK);
-	for (size_t i = 0; i < maildrop_count(md); i += 25)
+	for (size_t i = 0; i < maildrop_count(md); i += 16)
 		maildrop_mark(md, i);
 	fill_the_rest();
 	ck_assert_int_eq(maildrop_update(md), SPOOL_OK);
 	ck_assert_uint_eq(ballast_size(), 0);
 	maildrop_close(&md);
-	ck_assert_int_eq(test_number(sp, "SELECT messages FROM mailbox WHERE id = 1"), 9600);
+	ck_assert_int_eq(test_number(sp, "SELECT messages FROM mailbox WHERE id = 1"), 9375);
 	spool_close(&sp);
 }
 END_TEST
