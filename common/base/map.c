@@ -54,18 +54,26 @@ rotate(uint64_t x, unsigned bits)
 	return x << bits | x >> (64 - bits);
 }
 
-static void
-sip_round(uint64_t v[4])
+static inline void
+sip_rounds(uint64_t v[4], unsigned n)
 {
-	v[0] += v[1];
-	v[2] += v[3];
-	v[1] = rotate(v[1], 13) ^ v[0];
-	v[3] = rotate(v[3], 16) ^ v[2];
-	v[0] = rotate(v[0], 32) + v[3];
-	v[2] += v[1];
-	v[3] = rotate(v[3], 21) ^ v[0];
-	v[1] = rotate(v[1], 17) ^ v[2];
-	v[2] = rotate(v[2], 32);
+	uint64_t a = v[0], b = v[1], c = v[2], d = v[3];
+
+	while (n-- > 0) {
+		a += b;
+		c += d;
+		b = rotate(b, 13) ^ a;
+		d = rotate(d, 16) ^ c;
+		a = rotate(a, 32) + d;
+		c += b;
+		d = rotate(d, 21) ^ a;
+		b = rotate(b, 17) ^ c;
+		c = rotate(c, 32);
+	}
+	v[0] = a;
+	v[1] = b;
+	v[2] = c;
+	v[3] = d;
 }
 
 static size_t
@@ -78,18 +86,15 @@ bucket_of(const struct map *m, const struct map_key *key)
 		m->seed[1] ^ UINT64_C(0x7465646279746573),
 	};
 	uint64_t words[3] = { 0, 0, (uint64_t)sizeof(key->octets) << 56 };
-	size_t i;
 
 	memcpy(words, key->octets, sizeof(key->octets));
-	for (i = 0; i < 3; i++) {
+	for (size_t i = 0; i < 3; i++) {
 		v[3] ^= words[i];
-		sip_round(v);
-		sip_round(v);
+		sip_rounds(v, 2);
 		v[0] ^= words[i];
 	}
 	v[2] ^= 0xff;
-	for (i = 0; i < 4; i++)
-		sip_round(v);
+	sip_rounds(v, 4);
 	return (size_t)(v[0] ^ v[1] ^ v[2] ^ v[3]) & (m->nbuckets - 1);
 }
 

@@ -14,7 +14,8 @@
 
 #include "base/mem.h"
 
-#define STRBUF_CAP_MIN 64
+/* Most texts are lines, or a header field: one allocation for those. */
+#define STRBUF_CAP_MIN 256
 
 static char empty[1];
 
@@ -61,7 +62,7 @@ make_room(struct strbuf *s, size_t more)
 	if (need <= s->cap)
 		return true;
 
-	cap = s->cap + s->cap / 2;
+	cap = s->cap * 2;
 	if (cap < STRBUF_CAP_MIN)
 		cap = STRBUF_CAP_MIN;
 	if (cap - 1 > s->max)

@@ -19,8 +19,8 @@
 #include "segment.h"
 #include "spool_internal.h"
 
-/* The first allocation. */
-#define BUFFER_MIN 4096
+/* The first allocation: a short message with its trace fields needs no other. */
+#define BUFFER_MIN 8192
 /* What stands between small writes and the file, where there is memory for it. */
 #define FILE_BUFFER (16u * 1024)
 /* The disk begins with so much at a time, so that the sync does not find all of it. */
