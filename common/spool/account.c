@@ -17,9 +17,13 @@
 
 static const char sql_domain[] = "SELECT id FROM domain WHERE folded = ?1";
 
-static const char sql_mailbox[] = "SELECT m.id, m.enabled, m.local, d.name"
-				  " FROM mailbox m JOIN domain d ON d.id = m.domain"
-				  " WHERE m.domain = ?1 AND m.folded = ?2";
+static const char sql_mailbox[] =
+    "SELECT " ACCOUNT_MAILBOX_COLUMNS " FROM mailbox m JOIN domain d ON d.id = m.domain"
+    " WHERE m.domain = ?1 AND m.folded = ?2";
+
+static const char sql_user[] =
+    "SELECT " ACCOUNT_MAILBOX_COLUMNS " FROM domain d CROSS JOIN mailbox m ON m.domain = d.id"
+    " WHERE d.folded = ?1 AND m.folded = ?2";
 
 static const char sql_alias[] = "SELECT id FROM alias WHERE domain = ?1 AND folded = ?2";
 
@@ -185,6 +189,24 @@ find_local(struct index_conn *c, const char *sql, uint64_t domain, const char *l
 }
 
 enum spool_status
+account_mailbox_of(sqlite3_stmt *stmt, struct account_mailbox *m_r)
+{
+	m_r->id = account_u64(stmt, 0);
+	m_r->enabled = sqlite3_column_int(stmt, 1) != 0;
+	return account_text_address(stmt, 2, 3, m_r->address);
+}
+
+/* The mailbox that was looked for, if there is a row; the statement is reset. */
+static enum spool_status
+found(sqlite3_stmt *stmt, bool row, struct account_mailbox *m_r)
+{
+	enum spool_status st = row ? account_mailbox_of(stmt, m_r) : SPOOL_NO_MAILBOX;
+
+	sqlite3_reset(stmt);
+	return st;
+}
+
+enum spool_status
 account_find_mailbox(struct index_conn *c, uint64_t domain, const char *local, size_t len,
     struct account_mailbox *m_r)
 {
@@ -193,15 +215,7 @@ account_find_mailbox(struct index_conn *c, uint64_t domain, const char *local, s
 	bool row = false;
 
 	st = find_local(c, sql_mailbox, domain, local, len, &stmt, &row);
-	if (st == SPOOL_OK && !row)
-		st = SPOOL_NO_MAILBOX;
-	if (st == SPOOL_OK) {
-		m_r->id = account_u64(stmt, 0);
-		m_r->enabled = sqlite3_column_int(stmt, 1) != 0;
-		st = account_text_address(stmt, 2, 3, m_r->address);
-	}
-	sqlite3_reset(stmt);
-	return st;
+	return st == SPOOL_OK ? found(stmt, row, m_r) : st;
 }
 
 enum spool_status
@@ -224,13 +238,18 @@ account_find_alias(
 enum spool_status
 account_find_user(struct index_conn *c, const struct address *address, struct account_mailbox *m_r)
 {
+	char domain[ADDRESS_DOMAIN_MAX + 1], local[ADDRESS_MAX + 1];
 	enum spool_status st;
-	uint64_t domain;
+	sqlite3_stmt *stmt;
+	bool row;
 
-	st = account_find_domain(c, address->domain, &domain);
-	if (st == SPOOL_OK)
-		st = account_find_mailbox(c, domain, address->local, strlen(address->local), m_r);
-	return st == SPOOL_NO_DOMAIN ? SPOOL_NO_MAILBOX : st;
+	address_fold(domain, address->domain);
+	address_fold(local, address->local);
+	stmt = account_query(c, sql_user, "tt", domain, local);
+	if (stmt == NULL)
+		return SPOOL_IO;
+	st = index_step(c, stmt, &row);
+	return st == SPOOL_OK ? found(stmt, row, m_r) : st;
 }
 
 enum spool_status

@@ -42,6 +42,11 @@ struct account_mailbox {
 	char address[ACCOUNT_ADDRESS_MAX];
 };
 
+/* Of mailbox m and domain d, in a row as account_mailbox_of() takes it.  SPOOL_NO_MEMORY,
+ * SPOOL_DAMAGED. */
+#define ACCOUNT_MAILBOX_COLUMNS "m.id, m.enabled, m.local, d.name"
+enum spool_status account_mailbox_of(sqlite3_stmt *, struct account_mailbox *m_r);
+
 /* The mailbox of this name; `local` is `len` octets of an unquoted local-part, in any
  * case. SPOOL_NO_MAILBOX. */
 enum spool_status account_find_mailbox(struct index_conn *c, uint64_t domain, const char *local,

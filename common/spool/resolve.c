@@ -17,36 +17,33 @@ static const char sql_follow[] =
     "WITH RECURSIVE reached (alias) AS (VALUES (?1)"
     " UNION SELECT t.next FROM reached r CROSS JOIN alias_target t ON t.alias = r.alias"
     " WHERE t.next IS NOT NULL)"
-    " SELECT DISTINCT m.id, m.enabled, m.local, d.name"
+    " SELECT DISTINCT " ACCOUNT_MAILBOX_COLUMNS
     " FROM reached r CROSS JOIN alias_target t ON t.alias = r.alias"
     " CROSS JOIN mailbox m ON m.id = t.mailbox CROSS JOIN domain d ON d.id = m.domain";
 
-static const char sql_first[] = "SELECT m.id, m.enabled, m.local, d.name"
-				" FROM mailbox m JOIN domain d ON d.id = m.domain"
-				" ORDER BY m.id LIMIT 1";
+static const char sql_first[] =
+    "SELECT " ACCOUNT_MAILBOX_COLUMNS " FROM mailbox m JOIN domain d ON d.id = m.domain"
+    " ORDER BY m.id LIMIT 1";
 
+/* SPOOL_DISABLED where it is. */
 static enum spool_status
-add_target(struct account_targets *targets, uint64_t mailbox, const char *address)
+add_mailbox(struct account_targets *targets, const struct account_mailbox *m)
 {
 	struct account_target *target;
 
+	if (!m->enabled)
+		return SPOOL_DISABLED;
 	if (targets->n == ACCOUNT_TARGETS_MAX)
 		return SPOOL_TOO_MANY;
 	if (mem_grow(&targets->list, &targets->cap, targets->n + 1, sizeof(*targets->list)) != 0)
 		return SPOOL_NO_MEMORY;
 	target = &targets->list[targets->n];
-	target->mailbox = mailbox;
-	target->address = mem_dup(address, strlen(address));
+	target->mailbox = m->id;
+	target->address = mem_dup(m->address, strlen(m->address));
 	if (target->address == NULL)
 		return SPOOL_NO_MEMORY;
 	targets->n++;
 	return SPOOL_OK;
-}
-
-static enum spool_status
-add_mailbox(struct account_targets *targets, const struct account_mailbox *m)
-{
-	return m->enabled ? add_target(targets, m->id, m->address) : SPOOL_DISABLED;
 }
 
 /* Adds the enabled ones of the mailboxes in the rows of `stmt`. */
@@ -54,18 +51,16 @@ static enum spool_status
 add_rows(struct index_conn *c, sqlite3_stmt *stmt, struct account_targets *targets)
 {
 	enum spool_status st, empty = SPOOL_NO_MAILBOX;
-	char address[ACCOUNT_ADDRESS_MAX];
+	struct account_mailbox m;
 	bool row;
 
 	while ((st = index_step(c, stmt, &row)) == SPOOL_OK && row) {
-		if (sqlite3_column_int(stmt, 1) == 0) {
-			empty = SPOOL_DISABLED;
-			continue;
-		}
-		st = account_text_address(stmt, 2, 3, address);
+		st = account_mailbox_of(stmt, &m);
 		if (st == SPOOL_OK)
-			st = add_target(targets, account_u64(stmt, 0), address);
-		if (st != SPOOL_OK)
+			st = add_mailbox(targets, &m);
+		if (st == SPOOL_DISABLED)
+			empty = st;
+		else if (st != SPOOL_OK)
 			break;
 	}
 	sqlite3_reset(stmt);
@@ -164,11 +159,16 @@ static enum spool_status
 reach(struct index_conn *c, const struct address *rcpt, const struct account_policy *policy,
     struct account_targets *targets)
 {
+	struct account_mailbox mailbox;
 	enum spool_status st;
 	uint64_t domain;
 
 	if (rcpt->domain[0] == '\0')
 		return reach_postmaster(c, policy, targets);
+	/* What reach_local() would come to first, and mostly all there is to it. */
+	st = account_find_user(c, rcpt, &mailbox);
+	if (st != SPOOL_NO_MAILBOX)
+		return st == SPOOL_OK ? add_mailbox(targets, &mailbox) : st;
 	st = account_find_domain(c, rcpt->domain, &domain);
 	if (st != SPOOL_OK)
 		return st;
