@@ -360,6 +360,8 @@ room_settle(
 		if (s->at == NULL)
 			continue;
 		s->at->settled += s->octets;
+		s->at->entered_used = sums[i].used + sums[i].octets;
+		s->at->entered_quota = sums[i].quota;
 		s->settled = true;
 		room_mark(r, s->mailbox);
 	}

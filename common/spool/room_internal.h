@@ -57,6 +57,9 @@ void room_settle(struct spool *, struct room_claim *, struct envelope *,
 /* Around COMMIT and the release of what it made visible: what is counted in that moment may be
  * counted twice, and who reads it knows. */
 void room_commit_begin(struct spool *);
+/* COMMIT has happened for certain: what is released from here to the end is in the index, and what
+ * was settled tells what that says of the mailboxes. */
+void room_committed(struct spool *);
 void room_commit_end(struct spool *);
 
 /* --- for tests --- */

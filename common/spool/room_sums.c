@@ -41,6 +41,8 @@
 
 /* Looks, before it is left open. */
 #define ROOM_TRIES 64u
+/* For so long the index is not read where a commit of ours told what it says. */
+#define ROOM_KNOWN_MS 1000u
 
 struct room *
 room_new(void)
@@ -132,6 +134,11 @@ room_let_go(struct room *r, struct room_share *s)
 		m->settled -= s->octets;
 		*version_of(r, s->mailbox) += 2;
 	}
+	if (s->settled && r->entered_ms != 0) {
+		m->used = m->entered_used;
+		m->quota = m->entered_quota;
+		m->known_ms = r->entered_ms;
+	}
 	s->settled = false;
 	s->octets = 0;
 	s->at = NULL;
@@ -188,9 +195,8 @@ room_fits(uint64_t used, uint64_t more, uint64_t need, uint64_t quota)
 	return used <= quota && more <= quota - used && need <= quota - used - more;
 }
 
-/* Whether somebody who holds `own` in the mailbox already may hold `need`.  The mutex is held. */
-enum room_verdict
-room_judge(struct room *r, struct room_reading *l, uint64_t own, uint64_t need)
+static enum room_verdict
+judge(struct room *r, struct room_reading *l, uint64_t own, uint64_t need)
 {
 	const struct room_mailbox *m = room_find(r, l->mailbox);
 	uint64_t version = *version_of(r, l->mailbox);
@@ -217,6 +223,18 @@ room_judge(struct room *r, struct room_reading *l, uint64_t own, uint64_t need)
 	return ROOM_FULL;
 }
 
+/* Whether somebody who holds `own` in the mailbox already may hold `need`.  The mutex is held. */
+enum room_verdict
+room_judge(struct room *r, struct room_reading *l, uint64_t own, uint64_t need)
+{
+	enum room_verdict v = judge(r, l, own, need);
+
+	if (!l->remembered || v == ROOM_FITS)
+		return v;
+	l->fresh = false;
+	return ROOM_UNSURE;
+}
+
 static void
 read_one(struct index_conn *c, struct room_reading *l, enum spool_status *st)
 {
@@ -236,21 +254,45 @@ read_one(struct index_conn *c, struct room_reading *l, enum spool_status *st)
 	sqlite3_reset(stmt);
 }
 
-/* Reads what is not fresh, each mailbox's version first. */
+/* What is known of the mailbox without reading, if that will do; the mutex is held. */
+static void
+remember(const struct room *r, struct room_reading *l)
+{
+	const struct room_mailbox *m = room_find(r, l->mailbox);
+
+	if (m == NULL || m->known_ms == 0 || clock_mono_ms() - m->known_ms >= ROOM_KNOWN_MS)
+		return;
+	l->used = m->used;
+	l->quota = m->quota;
+	l->fresh = l->remembered = true;
+}
+
+/* Reads what is not fresh, each mailbox's version first.  At `first`, and only then, what is
+ * remembered will do. */
 static enum spool_status
-refresh(struct spool *sp, struct room_reading *readings, size_t n)
+refresh(struct spool *sp, struct room_reading *readings, size_t n, bool first)
 {
 	struct room *r = sp->room;
 	struct index_conn *c;
 	enum spool_status st;
+	size_t stale = 0;
 
 	pthread_mutex_lock(&r->mutex);
-	for (size_t i = 0; i < n; i++)
-		if (!readings[i].fresh) {
-			readings[i].version = *version_of(r, readings[i].mailbox);
-			readings[i].raises = r->raises[readings[i].mailbox % ROOM_SLOTS];
-		}
+	for (size_t i = 0; i < n; i++) {
+		struct room_reading *l = &readings[i];
+
+		if (l->fresh && (first || !l->remembered))
+			continue;
+		l->version = *version_of(r, l->mailbox);
+		l->raises = r->raises[l->mailbox % ROOM_SLOTS];
+		l->fresh = l->remembered = false;
+		if (first)
+			remember(r, l);
+		stale += !l->fresh;
+	}
 	pthread_mutex_unlock(&r->mutex);
+	if (stale == 0)
+		return SPOOL_OK;
 
 	st = index_read_begin(sp, INDEX_MAIN, &c);
 	for (size_t i = 0; st == SPOOL_OK && i < n; i++)
@@ -273,7 +315,7 @@ room_decide(
 	for (unsigned tries = 1; !decided; tries++) {
 		if (tries > 1)
 			sched_yield();
-		st = refresh(sp, readings, n);
+		st = refresh(sp, readings, n, tries == 1);
 		if (st != SPOOL_OK)
 			return st;
 		pthread_mutex_lock(&r->mutex);
@@ -314,11 +356,20 @@ room_commit_begin(struct spool *sp)
 }
 
 void
+room_committed(struct spool *sp)
+{
+	pthread_mutex_lock(&sp->room->mutex);
+	sp->room->entered_ms = clock_mono_ms();
+	pthread_mutex_unlock(&sp->room->mutex);
+}
+
+void
 room_commit_end(struct spool *sp)
 {
 	struct room *r = sp->room;
 
 	pthread_mutex_lock(&r->mutex);
+	r->entered_ms = 0;
 	while (r->nmarks > 0) {
 		uint16_t slot = r->marks[--r->nmarks];
 

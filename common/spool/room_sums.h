@@ -26,6 +26,12 @@ struct room_mailbox {
 	uint64_t sum;                   /* octets that are claimed */
 	uint64_t settled;               /* of these, by the group that is being committed */
 	size_t shares;
+
+	/* What the index says when the group that settled last is committed, and what it said after
+	 * the last COMMIT, while there is a claim. */
+	uint64_t entered_used, entered_quota;
+	uint64_t used, quota;
+	uint64_t known_ms;              /* when that was; 0: never */
 };
 
 /* A claim's part in one mailbox. */
@@ -45,6 +51,8 @@ struct room {
 	struct list_node active;        /* claims that may lapse, in order of their last octet */
 	uint64_t versions[ROOM_SLOTS];
 	uint64_t raises[ROOM_SLOTS];    /* how often a sum grew */
+	uint64_t entered_ms;            /* when the group that is being released was committed;
+					   0: it was not */
 
 	/* The committer's: slots of what was settled, each once. */
 	bool marked[ROOM_SLOTS];
@@ -92,6 +100,7 @@ struct room_reading {
 	uint64_t used, quota;
 	uint64_t version, raises;
 	bool fresh;
+	bool remembered;                /* from the last COMMIT: nobody is refused for it */
 };
 
 enum room_verdict { ROOM_FITS, ROOM_FULL, ROOM_NEVER, ROOM_UNSURE };

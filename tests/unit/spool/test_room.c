@@ -463,6 +463,120 @@ START_TEST(reading_that_a_claim_overtook)
 }
 END_TEST
 
+/* --- what a commit told -------------------------------------------------------- */
+
+/* A message of `octets` is committed in mailbox 1, of which the group found `quota`; while it is, and
+ * behind it, there is a claim that is returned. */
+static struct delivery *
+commit_beside_claim(uint64_t octets, uint64_t quota, bool succeeds)
+{
+	struct room_sum sum = { .used = 0, .quota = quota, .octets = octets };
+	struct delivery *stays = begun(1, 1, trusted(0)), *a = begun(1, 1, trusted(octets));
+	char sql[100];
+
+	snprintf(sql, sizeof(sql), "UPDATE mailbox SET used = %llu WHERE id = 1",
+	    (unsigned long long)octets);
+	room_settle(sp, a->claim, a->env, &sum);
+	room_commit_begin(sp);
+	if (succeeds) {
+		test_sql(sp, sql);
+		room_committed(sp);
+	}
+	room_release(sp, &a->claim);
+	room_commit_end(sp);
+	delivery_abandon(&a);
+	return stays;
+}
+
+static void
+end_claim(struct delivery **d)
+{
+	delivery_abandon(d);
+	test_sql(sp, "UPDATE mailbox SET used = 0 WHERE id = 1");
+}
+
+/* The index is not read within that second, and then it is. */
+START_TEST(promises_by_the_last_commit)
+{
+	const uint64_t rest = 10000 - 4000 - ROOM_TRACE_MAX;
+	struct delivery *d;
+	bool most;
+
+	clock_set(1000000, 1);
+	set_quota(1, 10000);
+	d = commit_beside_claim(4000, 10000, true);
+	set_quota(1, 1000);
+	clock_set(1000999, 1);
+	ck_assert_int_eq(look(1, rest, rest, &most), SPOOL_OK);
+	ck_assert(most);
+	ck_assert_int_eq(look(1, rest + 1, rest + 1, &most), SPOOL_NEVER_FITS);
+	clock_set(1001000, 1);
+	ck_assert_int_eq(look(1, rest, rest, &most), SPOOL_NEVER_FITS);
+	end_claim(&d);
+}
+END_TEST
+
+/* Nobody is refused for what is remembered: mail may be gone, or the quota another one. */
+START_TEST(refuses_by_the_index_alone)
+{
+	struct delivery *d;
+	bool most;
+
+	clock_set(1000000, 1);
+	set_quota(1, 10000);
+	d = commit_beside_claim(7000, 10000, true);
+	ck_assert_int_eq(look(1, 1000, 1000, &most), SPOOL_OVER_QUOTA);
+	test_sql(sp, "UPDATE mailbox SET used = 0 WHERE id = 1");
+	ck_assert_int_eq(look(1, 7000, 7440, &most), SPOOL_OK);
+	ck_assert(most);
+	set_quota(1, 100000);
+	ck_assert_int_eq(look(1, 50000, 50000, &most), SPOOL_OK);
+	/* A claim grows by a step that has room in truth, not by what there was of the rest. */
+	set_quota(1, 400000);
+	write_octets(d, 1, ROOM_TRACE_MAX - ROOM_OWN_MAX + 1);
+	ck_assert_uint_eq(room_claimed(sp, 1), ROOM_TRACE_MAX + 65536);
+	end_claim(&d);
+}
+END_TEST
+
+START_TEST(forgets_with_the_last_claim)
+{
+	struct delivery *d;
+	bool most;
+
+	clock_set(1000000, 1);
+	set_quota(1, 10000);
+	d = commit_beside_claim(4000, 10000, true);
+	delivery_abandon(&d);
+	set_quota(1, 5000);
+	ck_assert_int_eq(look(1, 3000, 3000, &most), SPOOL_OVER_QUOTA);
+	test_sql(sp, "UPDATE mailbox SET used = 0 WHERE id = 1");
+}
+END_TEST
+
+/* What was settled and not committed tells nothing. */
+START_TEST(learns_nothing_of_a_failure)
+{
+	struct delivery *d, *e;
+	bool most;
+
+	clock_set(1000000, 1);
+	set_quota(1, 10000);
+	d = commit_beside_claim(4000, 10000, false);
+	set_quota(1, 5000);
+	ck_assert_int_eq(look(1, 3000, 3000, &most), SPOOL_OVER_QUOTA);
+	/* Nor behind one that succeeded. */
+	set_quota(1, 10000);
+	e = commit_beside_claim(1000, 10000, true);
+	delivery_abandon(&e);
+	e = commit_beside_claim(1, 20000, false);
+	delivery_abandon(&e);
+	ck_assert_int_eq(look(1, 9000 - ROOM_TRACE_MAX, 1, &most), SPOOL_OK);
+	ck_assert_int_eq(look(1, 9001 - ROOM_TRACE_MAX, 1, &most), SPOOL_OVER_QUOTA);
+	end_claim(&d);
+}
+END_TEST
+
 enum { THREADS = 4, ROUNDS = 250, LEN = 2000 };
 
 static atomic_uint refusals, granted, granted_max;
@@ -575,6 +689,10 @@ main(void)
 	tcase_add_test(tc, commit_counts_once_or_twice);
 	tcase_add_test(tc, reading_that_a_commit_overtook);
 	tcase_add_test(tc, reading_that_a_claim_overtook);
+	tcase_add_test(tc, promises_by_the_last_commit);
+	tcase_add_test(tc, refuses_by_the_index_alone);
+	tcase_add_test(tc, forgets_with_the_last_claim);
+	tcase_add_test(tc, learns_nothing_of_a_failure);
 	tcase_add_test(tc, no_refusal_is_wrong);
 	tcase_add_test(tc, no_promise_is_wrong);
 	suite_add_tcase(s, tc);
