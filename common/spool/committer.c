@@ -48,6 +48,7 @@ committer_new(struct spool *sp, struct committer **c_r)
 		return SPOOL_NO_MEMORY;
 	c->spool = sp;
 	c->segment.fd = -1;
+	tally_init(&c->group.tally);
 	pthread_mutex_init(&c->mutex, NULL);
 	pthread_cond_init(&c->staging, NULL);
 	pthread_cond_init(&c->committing, NULL);
@@ -314,6 +315,7 @@ committer_free(struct committer **cp)
 	if (c->runs)
 		stop_thread(c, c->thread, &c->committing, &c->stop);
 	free(c->closing.list);
+	tally_release(&c->group.tally);
 	pthread_cond_destroy(&c->committing);
 	pthread_cond_destroy(&c->staging);
 	pthread_mutex_destroy(&c->mutex);

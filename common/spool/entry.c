@@ -1,38 +1,24 @@
 /*
- * entry - entries, holders and sums for a record.  The invariants are those of remove.c.
+ * entry - entries and holders for a record, and what mailboxes count.  The invariants are those of remove.c.
  */
 #include "entry.h"
 
 #include <string.h>
 
-static enum spool_status
-count_in(struct index_conn *c, const struct record *r, uint64_t mailbox, uint64_t octets)
-{
-	sqlite3_stmt *stmt;
-
-	stmt =
-	    index_stmt(c, "UPDATE mailbox SET used = used + ?2, messages = messages + 1,"
-			  " last_delivery_s = max(coalesce(last_delivery_s, 0), ?3) WHERE id = ?1");
-	sqlite3_bind_int64(stmt, 1, (sqlite3_int64)mailbox);
-	sqlite3_bind_int64(stmt, 2, (sqlite3_int64)octets);
-	sqlite3_bind_int64(stmt, 3, (sqlite3_int64)(r->received_ms / 1000));
-	return index_run(c, stmt);
-}
+#include "base/num.h"
 
 /* Nothing where the mailbox is gone.  SPOOL_EXISTS when it has the message. */
 static enum spool_status
-add_one(struct index_conn *c, uint64_t message, const struct record *r, const char *reverse_path,
-    const struct record_recipient *to, size_t *held)
+add_one(struct index_conn *c, struct tally *tally, uint64_t message, const struct record *r,
+    const char *reverse_path, const struct record_recipient *to, size_t *held)
 {
 	uint64_t octets = r->octets + record_prefix_len(reverse_path, to->written);
+	struct tally_mailbox *mailbox;
 	enum spool_status st;
-	sqlite3_stmt *mailbox, *stmt;
-	bool there;
+	sqlite3_stmt *stmt;
 
-	mailbox = index_stmt(c, "SELECT expire_retrieved_s FROM mailbox WHERE id = ?1");
-	sqlite3_bind_int64(mailbox, 1, (sqlite3_int64)to->mailbox);
-	st = index_step(c, mailbox, &there);
-	if (st != SPOOL_OK || !there)
+	st = tally_find(tally, c, to->mailbox, &mailbox);
+	if (st != SPOOL_OK || mailbox == NULL)
 		return st;
 	/* One row of values: for an INSERT out of a SELECT SQLite keeps a journal of its own. */
 	stmt = index_stmt(c,
@@ -50,13 +36,14 @@ add_one(struct index_conn *c, uint64_t message, const struct record *r, const ch
 		sqlite3_bind_text(stmt, 7, to->uid, -1, SQLITE_STATIC);
 	sqlite3_bind_text(stmt, 8, reverse_path, -1, SQLITE_STATIC);
 	sqlite3_bind_text(stmt, 9, to->written, -1, SQLITE_STATIC);
-	sqlite3_bind_value(stmt, 10, sqlite3_column_value(mailbox, 0));
-	sqlite3_reset(mailbox);
+	if (mailbox->expire_retrieved_s != NUM_UNLIMITED)
+		sqlite3_bind_int64(stmt, 10, (sqlite3_int64)mailbox->expire_retrieved_s);
 	st = index_run(c, stmt);
 	if (st != SPOOL_OK)
 		return st;
 	++*held;
-	return count_in(c, r, to->mailbox, octets);
+	tally_add(mailbox, octets, r->received_ms);
+	return SPOOL_OK;
 }
 
 static bool
@@ -69,15 +56,15 @@ is_named(const struct record_recipient *list, size_t n, uint64_t mailbox)
 }
 
 enum spool_status
-entry_add(struct index_conn *c, uint64_t message, const struct record *r, const char *reverse_path,
-    const struct record_recipient *list, size_t n, size_t *held_r)
+entry_add(struct index_conn *c, struct tally *tally, uint64_t message, const struct record *r,
+    const char *reverse_path, const struct record_recipient *list, size_t n, size_t *held_r)
 {
 	enum spool_status st = SPOOL_OK;
 	sqlite3_stmt *stmt;
 
 	*held_r = 0;
 	for (size_t i = 0; st == SPOOL_OK && i < n; i++) {
-		st = add_one(c, message, r, reverse_path, &list[i], held_r);
+		st = add_one(c, tally, message, r, reverse_path, &list[i], held_r);
 		/* A record that names a mailbox twice must not hold up the recovery of all others. */
 		if (st == SPOOL_EXISTS && is_named(list, i, list[i].mailbox))
 			st = SPOOL_OK;

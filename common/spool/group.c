@@ -2,8 +2,8 @@
  * group - the commit of a group, and what happens when a part of it fails.
  *
  * In this order, under the index's writer's lock: for each message in turn settle who is still
- * there and has room, give it its place and enter its rows; write all records with one write; sync;
- * move the mark; COMMIT.  The one commit point is the sync of the records: the index follows it
+ * there and has room, and give it its place; write all records with one write; enter their rows,
+ * while the disk is at work; sync; move the mark; COMMIT.  The one commit point is the sync of the records: the index follows it
  * without one, and what it loses with the power is found again beyond the segment's mark.
  *
  * Invariants:
@@ -16,8 +16,8 @@
  *     that fails, or the COMMIT may yet turn out to have happened, the outcome is SPOOL_UNKNOWN
  *     and recovery decides.
  *  4. A sync that failed is not tried again.
- *  5. A message is settled when the rows of those before it are entered, so that what it finds
- *     used is what it will find in COMMIT: no quota is passed by one octet.
+ *  5. A message is settled when those before it are counted (tally.h), so that what it finds used is
+ *     what it will find in COMMIT: no quota is passed by one octet.
  */
 #include "group.h"
 
@@ -41,38 +41,29 @@
 
 /* --- settling ------------------------------------------------------------- */
 
-/* Reads what the index knows of a recipient: whether he is there, his room, and his age limit, from
- * now on, into `to`. */
+/* What is known of a recipient: whether he is there, his room, and his age limit, from now on, into
+ * `to`. */
 static enum spool_status
-read_recipient(struct index_conn *c, const struct delivery *d, uint64_t now_ms, struct recipient *r,
-    struct record_recipient *to, struct room_sum *sum)
+read_recipient(struct group *g, struct index_conn *c, const struct delivery *d, uint64_t now_ms,
+    struct recipient *r, struct record_recipient *to, struct room_sum *sum)
 {
-	enum spool_status st;
-	sqlite3_stmt *stmt;
-	bool row;
+	struct tally_mailbox *mailbox;
+	enum spool_status st = tally_find(&g->tally, c, r->mailbox, &mailbox);
 
-	stmt = index_stmt(c, "SELECT enabled, expire_s, used, quota FROM mailbox WHERE id = ?1");
-	sqlite3_bind_int64(stmt, 1, (sqlite3_int64)r->mailbox);
-	st = index_step(c, stmt, &row);
 	if (st != SPOOL_OK)
 		return st;
-	if (!row) {
+	if (mailbox == NULL) {
 		r->outcome = SPOOL_NO_MAILBOX;
 		return SPOOL_OK;
 	}
 	/* A mailbox may well be filled before it is opened. */
-	r->outcome =
-	    sqlite3_column_int(stmt, 0) != 0 || d->received_ms != 0 ? SPOOL_OK : SPOOL_DISABLED;
+	r->outcome = mailbox->enabled || d->received_ms != 0 ? SPOOL_OK : SPOOL_DISABLED;
 	to->expires_day = RECORD_NEVER;
-	if (sqlite3_column_type(stmt, 1) != SQLITE_NULL)
-		to->expires_day =
-		    age_day((now_ms + 999) / 1000, (uint64_t)sqlite3_column_int64(stmt, 1));
-	sum->used = (uint64_t)sqlite3_column_int64(stmt, 2);
-	sum->quota = NUM_UNLIMITED;
-	if (sqlite3_column_type(stmt, 3) != SQLITE_NULL)
-		sum->quota = (uint64_t)sqlite3_column_int64(stmt, 3);
+	if (mailbox->expire_s != NUM_UNLIMITED)
+		to->expires_day = age_day((now_ms + 999) / 1000, mailbox->expire_s);
+	sum->used = mailbox->used;
+	sum->quota = mailbox->quota;
 	sum->octets = d->octets + record_prefix_len(d->env->reverse_path, r->written);
-	sqlite3_reset(stmt);
 	to->mailbox = r->mailbox;
 	to->address = r->address;
 	to->written = r->written;
@@ -81,7 +72,7 @@ read_recipient(struct index_conn *c, const struct delivery *d, uint64_t now_ms, 
 }
 
 static enum spool_status
-settle(struct index_conn *c, struct delivery *d, uint64_t now_ms)
+settle(struct group *g, struct index_conn *c, struct delivery *d, uint64_t now_ms)
 {
 	struct record_recipient *list = d->place.list;
 	enum spool_status st = SPOOL_OK;
@@ -91,13 +82,15 @@ settle(struct index_conn *c, struct delivery *d, uint64_t now_ms)
 	d->place.n = 0;
 	for (size_t i = 0; st == SPOOL_OK && i < n; i++)
 		st = read_recipient(
-		    c, d, now_ms, &d->env->recipients[i], &list[i], &d->place.sums[i]);
+		    g, c, d, now_ms, &d->env->recipients[i], &list[i], &d->place.sums[i]);
 	if (st != SPOOL_OK)
 		return st;
 	room_settle(d->spool, d->claim, d->env, d->place.sums);
 	for (size_t i = 0; i < n; i++)
-		if (d->env->recipients[i].outcome == SPOOL_OK)
+		if (d->env->recipients[i].outcome == SPOOL_OK) {
+			tally_settle(&g->tally, list[i].mailbox, d->place.sums[i].octets);
 			list[d->place.n++] = list[i];
+		}
 	return SPOOL_OK;
 }
 
@@ -177,9 +170,10 @@ has_no_name(int fd)
 	return true;
 }
 
-/* All records of the common segment, behind what it has, in one write and one sync. */
+/* All records of the common segment, behind what it has, in one write.  Of several the disk has begun
+ * with when their rows are entered: what this costs the processor one alone does not bring back. */
 static enum spool_status
-write_small(struct group *g, uint64_t start)
+write_small(struct group *g, uint64_t start, uint64_t end)
 {
 	static const uint8_t zeros[RECORD_BLOCK];
 	struct iovec *iov = mem_array(g->n, RECORD_VECTORS * sizeof(*iov));
@@ -202,11 +196,23 @@ write_small(struct group *g, uint64_t start)
 			record_blocks(r) * RECORD_BLOCK - r->header_len - r->wire_len };
 	}
 	if (disk_write(g->spool->disk, g->segment->fd, iov, n, start * RECORD_BLOCK) != 0 ||
-	    disk_sync_data(g->spool->disk, g->segment->fd) != 0 || has_no_name(g->segment->fd))
+	    (n > RECORD_VECTORS && disk_start_writing(g->segment->fd, start * RECORD_BLOCK,
+				       (end - start) * RECORD_BLOCK) != 0))
 		st = spool_failed(
 		    "segment_write_failed", segment_name(name, g->segment->id.number), errno);
 	free(iov);
 	return st;
+}
+
+static enum spool_status
+sync_small(struct group *g)
+{
+	char name[SEGMENT_NAME_MAX];
+
+	if (disk_sync_data(g->spool->disk, g->segment->fd) != 0 || has_no_name(g->segment->fd))
+		return spool_failed(
+		    "segment_write_failed", segment_name(name, g->segment->id.number), errno);
+	return SPOOL_OK;
 }
 
 /* The body is on disk; now the header, and then a name. */
@@ -256,15 +262,15 @@ write_files(struct group *g)
 /* --- rows ----------------------------------------------------------------- */
 
 static enum spool_status
-enter_delivery(struct index_conn *c, const struct delivery *d)
+enter_delivery(struct group *g, struct index_conn *c, const struct delivery *d)
 {
 	const struct record *r = &d->place.record;
 	enum spool_status st;
 	sqlite3_stmt *stmt;
 	size_t held;
 
-	st = entry_add(
-	    c, delivery_message(d), r, d->env->reverse_path, d->place.list, d->place.n, &held);
+	st = entry_add(c, &g->tally, delivery_message(d), r, d->env->reverse_path, d->place.list,
+	    d->place.n, &held);
 	if (st != SPOOL_OK || !has_file(d))
 		return st;
 	stmt = index_stmt(c, "INSERT INTO segment VALUES (?1, 1, ?2, 1)");
@@ -383,8 +389,9 @@ look_at_shares(struct group *g, struct index_conn *c, const struct delivery *d)
 	return st;
 }
 
+/* In turn: each finds used what those before it will use. */
 static enum spool_status
-settle_and_enter(struct group *g, struct index_conn *c, uint64_t *end)
+settle_all(struct group *g, struct index_conn *c, uint64_t *end)
 {
 	enum spool_status st = SPOOL_OK;
 	uint64_t now_ms = clock_wall_ms();
@@ -392,16 +399,28 @@ settle_and_enter(struct group *g, struct index_conn *c, uint64_t *end)
 	for (size_t i = 0; st == SPOOL_OK && i < g->n; i++) {
 		struct delivery *d = g->list[i];
 
-		st = settle(c, d, now_ms);
-		if (st == SPOOL_OK && d->place.n > 0) {
+		st = settle(g, c, d, now_ms);
+		if (st == SPOOL_OK && d->place.n > 0)
 			st = give_place(g, c, d, end);
-			if (st == SPOOL_OK)
-				st = enter_delivery(c, d);
+	}
+	return st;
+}
+
+static enum spool_status
+enter_all(struct group *g, struct index_conn *c)
+{
+	enum spool_status st = SPOOL_OK;
+
+	for (size_t i = 0; st == SPOOL_OK && i < g->n; i++) {
+		const struct delivery *d = g->list[i];
+
+		if (d->place.n > 0) {
+			st = enter_delivery(g, c, d);
 			if (st == SPOOL_OK)
 				st = look_at_shares(g, c, d);
 		}
 	}
-	return st;
+	return st == SPOOL_OK ? tally_write(&g->tally, c) : st;
 }
 
 /* Want of room says most: it may pass, and who is gone stays gone. */
@@ -439,6 +458,8 @@ commit_and_release(struct group *g, struct index_conn **c)
 
 	room_commit_begin(g->spool);
 	st = index_write_commit(g->spool, c, false);
+	if (st == SPOOL_OK)
+		room_committed(g->spool);
 	for (size_t i = 0; i < g->n; i++)
 		room_release(g->spool, &g->list[i]->claim);
 	room_commit_end(g->spool);
@@ -457,11 +478,15 @@ group_commit(struct group *g)
 	if (st == SPOOL_OK)
 		st = index_write_begin(g->spool, INDEX_MAIN, "delivery", &c);
 	if (st == SPOOL_OK)
-		st = settle_and_enter(g, c, &end);
+		st = settle_all(g, c, &end);
 	if (st == SPOOL_OK && end > start) {
 		wrote_small = true;
-		st = write_small(g, start);
+		st = write_small(g, start, end);
 	}
+	if (st == SPOOL_OK)
+		st = enter_all(g, c);
+	if (st == SPOOL_OK && wrote_small)
+		st = sync_small(g);
 	if (st == SPOOL_OK)
 		st = write_files(g);
 	if (st == SPOOL_OK)
@@ -470,6 +495,7 @@ group_commit(struct group *g)
 		st = commit_and_release(g, &c);
 	else
 		index_write_abandon(g->spool, &c);
+	tally_clear(&g->tally);
 	warn_looked(g->spool, st == SPOOL_OK);
 
 	if (st == SPOOL_OK) {

@@ -11,6 +11,7 @@
 
 #include "delivery_internal.h"
 #include "segment.h"
+#include "tally.h"
 
 #define GROUP_MESSAGES 1000
 #define GROUP_OCTETS (4u * 1024 * 1024)
@@ -32,6 +33,7 @@ struct group {
 	size_t small;                   /* of these, those for the common segment */
 	uint64_t octets;                /* of these, with their headers, at most */
 	size_t files;                   /* the others */
+	struct tally tally;             /* empty between groups */
 };
 
 /* Makes the group permanent and sets its outcomes, all of them in one way but for recipients

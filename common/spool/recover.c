@@ -116,6 +116,7 @@ recover_read(int fd, const struct segment_id *id, uint64_t block, struct record 
 
 struct scan {
 	struct index_conn *c;
+	struct tally *tally;
 	const struct segment *segment;
 	uint64_t mark;        /* where it goes on */
 	uint64_t found, held; /* messages, and those that somebody holds */
@@ -129,7 +130,7 @@ enter(struct scan *s, const struct record *r, const struct record_envelope *e)
 	size_t held;
 
 	/* Quotas are passed rather than mail lost: it was acknowledged. */
-	st = entry_add(s->c, message, r, e->reverse_path, e->list, e->n, &held);
+	st = entry_add(s->c, s->tally, message, r, e->reverse_path, e->list, e->n, &held);
 	if (st == SPOOL_OK && held == 0)
 		st = entry_add_garbage(s->c, message, record_blocks(r));
 	s->found++;
@@ -197,6 +198,8 @@ index_segment(struct scan *s)
 	}
 	if (st == SPOOL_OK)
 		st = scan_records(s);
+	if (st == SPOOL_OK)
+		st = tally_write(s->tally, s->c);
 	if (st != SPOOL_OK)
 		return st;
 	stmt = index_stmt(
@@ -265,7 +268,8 @@ static enum spool_status
 recover_segment(struct spool *sp, uint64_t number)
 {
 	struct segment segment;
-	struct scan s = { .segment = &segment };
+	struct tally tally;
+	struct scan s = { .segment = &segment, .tally = &tally };
 	enum spool_status st;
 
 	st = segment_open(sp, number, &segment);
@@ -286,11 +290,13 @@ recover_segment(struct spool *sp, uint64_t number)
 	if (st == SPOOL_OK)
 		st = index_write_begin(sp, INDEX_MAIN, "recovery", &s.c);
 	if (st == SPOOL_OK) {
+		tally_init(&tally);
 		st = index_segment(&s);
 		if (st == SPOOL_OK)
 			st = index_write_commit(sp, &s.c, false);
 		else
 			index_write_abandon(sp, &s.c);
+		tally_release(&tally);
 	}
 	segment_close(&segment);
 	if (st == SPOOL_OK)

@@ -56,8 +56,8 @@ enter(struct scan *s, const struct record *r, const struct record_envelope *e)
 	size_t held = 0;
 
 	if (st == SPOOL_OK)
-		st = entry_add(x->c, message_id(s->id.number, r->block), r, e->reverse_path,
-		    e->list, e->n, &held);
+		st = entry_add(x->c, &x->tally, message_id(s->id.number, r->block), r,
+		    e->reverse_path, e->list, e->n, &held);
 	s->live += held > 0;
 	s->nobodys += held == 0;
 	return st;
@@ -272,6 +272,8 @@ fill(struct reindex *x, void (*progress)(void *arg, uint64_t done, uint64_t all)
 	if (st == SPOOL_OK)
 		st = scan_all(x, progress, arg, err);
 	if (st == SPOOL_OK)
+		st = tally_write(&x->tally, x->c);
+	if (st == SPOOL_OK)
 		st = reindex_finish_accounts(x);
 	/* Newer than any copy of the old one. */
 	snprintf(sql, sizeof(sql), "PRAGMA main.application_id = %u",
@@ -333,7 +335,9 @@ rebuild(struct reindex *x, void (*progress)(void *arg, uint64_t done, uint64_t a
 	if (st != SPOOL_OK)
 		return st;
 	x->c = x->store->writer;
+	tally_init(&x->tally);
 	st = fill(x, progress, arg, err);
+	tally_release(&x->tally);
 	if (st == SPOOL_OK)
 		st = index_rebuild_end(x->spool.disk, x->spool.dir_fd, &x->store);
 	index_close(&x->store);

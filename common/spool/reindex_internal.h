@@ -11,11 +11,13 @@
 #include "record.h"
 #include "spool/reindex.h"
 #include "spool_internal.h"
+#include "tally.h"
 
 struct reindex {
 	struct spool spool;             /* of it: dir, dir_fd, segments_fd, locks, disk */
 	struct index_store *store;      /* owned: the new index */
 	struct index_conn *c;           /* its writer, in a transaction while it is filled */
+	struct tally tally;             /* of that transaction */
 	struct reindex_result *result;
 	uint64_t last_known;            /* mailboxes up to this one were given by the old index */
 	bool old;                       /* it is attached */

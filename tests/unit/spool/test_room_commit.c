@@ -123,6 +123,19 @@ START_TEST(each_for_himself)
 }
 END_TEST
 
+/* What a group before found is not what this one finds. */
+START_TEST(each_group_reads_anew)
+{
+	struct delivery *d;
+
+	ck_assert_int_eq(test_deliver(sp, 8, 600, 1, 1, NULL), SPOOL_OK);
+	d = commit_into(1, 1, 5000, false, "UPDATE mailbox SET quota = 5000 WHERE id = 1");
+	ck_assert_int_eq(delivery_outcome(d), SPOOL_NEVER_FITS);
+	delivery_abandon(&d);
+	test_invariants(sp);
+}
+END_TEST
+
 /* A quota that is met exactly is met; one octet less is not. */
 START_TEST(exactly_full)
 {
@@ -198,6 +211,28 @@ START_TEST(promised_to_another)
 END_TEST
 
 /* --- envelopes ------------------------------------------------------------ */
+
+/* What the committer told stands for the index, while somebody has a claim. */
+START_TEST(a_commit_tells)
+{
+	struct delivery *d;
+	bool most;
+
+	clock_set(1000000, UINT64_C(1800000000000));
+	set_quota(1, 20000);
+	d = begun(1, 1, trusted(5000));
+	ck_assert_int_eq(test_deliver(sp, 8, 600, 1, 1, NULL), SPOOL_OK);
+	ck_assert_int_eq(test_deliver(sp, 9, 700, 1, 1, NULL), SPOOL_OK);
+	/* Were it read, nothing would have room. */
+	set_quota(1, 1);
+	ck_assert_int_eq(
+	    look(1, 15000 - counted(600) - counted(700), 1, &most), SPOOL_OK);
+	ck_assert_int_eq(
+	    look(1, 15001 - counted(600) - counted(700), 1, &most), SPOOL_NEVER_FITS);
+	delivery_abandon(&d);
+	test_invariants(sp);
+}
+END_TEST
 
 /* Mailboxes 1 and 2 by an alias, 1 by its own name, 3 alone. */
 START_TEST(an_alias_is_all_or_none)
@@ -284,10 +319,12 @@ main(void)
 	tcase_add_test(tc, five_into_room_for_three);
 	tcase_add_test(tc, all_or_none);
 	tcase_add_test(tc, each_for_himself);
+	tcase_add_test(tc, each_group_reads_anew);
 	tcase_add_test(tc, exactly_full);
 	tcase_add_test(tc, large_one_refused);
 	tcase_add_test(tc, quota_lowered_meanwhile);
 	tcase_add_test(tc, promised_to_another);
+	tcase_add_test(tc, a_commit_tells);
 	tcase_add_test(tc, an_alias_is_all_or_none);
 	tcase_add_test(tc, recovery_admits_beyond_quotas);
 	tcase_add_test(tc, own_lines_are_bounded);
