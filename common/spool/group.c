@@ -3,8 +3,9 @@
  *
  * In this order, under the index's writer's lock: for each message in turn settle who is still
  * there and has room, and give it its place; write all records with one write; enter their rows,
- * while the disk is at work; sync; move the mark; COMMIT.  The one commit point is the sync of the records: the index follows it
- * without one, and what it loses with the power is found again beyond the segment's mark.
+ * while the disk is at work; sync; move the mark; COMMIT.  The one commit point is the sync of the
+ * records: the index follows it without one, and what it loses with the power is found again
+ * beyond the segment's mark.
  *
  * Invariants:
  *  1. Nothing that is refused is ever in a segment: who is not admitted is in no header, and
