@@ -12,17 +12,18 @@ void
 tally_init(struct tally *t)
 {
 	map_init(&t->mailboxes);
+	t->first = NULL;
 }
 
 void
 tally_clear(struct tally *t)
 {
-	struct map_node *node, *next;
+	struct tally_mailbox *m;
 
-	for (node = map_next(&t->mailboxes, NULL); node != NULL; node = next) {
-		next = map_next(&t->mailboxes, node);
-		map_remove(&t->mailboxes, node);
-		free(MAP_OBJECT(node, struct tally_mailbox, node));
+	while ((m = t->first) != NULL) {
+		t->first = m->next;
+		map_remove(&t->mailboxes, &m->node);
+		free(m);
 	}
 }
 
@@ -60,6 +61,8 @@ add_mailbox(struct tally *t, sqlite3_stmt *stmt, uint64_t id, struct tally_mailb
 		free(m);
 		return SPOOL_NO_MEMORY;
 	}
+	m->next = t->first;
+	t->first = m;
 	*m_r = m;
 	return SPOOL_OK;
 }
@@ -129,12 +132,8 @@ tally_write(struct tally *t, struct index_conn *c)
 {
 	enum spool_status st = SPOOL_OK;
 
-	for (struct map_node *node = map_next(&t->mailboxes, NULL); st == SPOOL_OK && node != NULL;
-	     node = map_next(&t->mailboxes, node)) {
-		struct tally_mailbox *m = MAP_OBJECT(node, struct tally_mailbox, node);
-
+	for (struct tally_mailbox *m = t->first; st == SPOOL_OK && m != NULL; m = m->next)
 		if (m->messages > 0)
 			st = write_mailbox(c, m);
-	}
 	return st;
 }

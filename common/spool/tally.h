@@ -18,7 +18,8 @@
 #include "index.h"
 
 struct tally_mailbox {
-	struct map_node node;           /* in tally.mailboxes, by id */
+	struct map_node node;           /* in tally.mailboxes */
+	struct tally_mailbox *next;     /* in tally.first */
 	uint64_t id;
 	bool enabled;
 	uint64_t quota;                 /* octets; NUM_UNLIMITED */
@@ -31,7 +32,9 @@ struct tally_mailbox {
 };
 
 struct tally {
-	struct map mailboxes;           /* owned: struct tally_mailbox */
+	struct map mailboxes;           /* by id */
+	struct tally_mailbox *first;    /* owned: all of them.  The map never shrinks again, and
+					   would be long to walk */
 };
 
 void tally_init(struct tally *);
