@@ -2,7 +2,7 @@
  * mutate - ways in which the spool could be wrong, played on the notes of one that is not: as if
  * a call had not been made, or later.
  *
- * Those for which that will not do are patches, tests/crash/mutations/NAME.FILE.patch.
+ * Those for which that will not do are patches, tests/crash/mutations/NAME.patch.
  */
 #include <stdio.h>
 #include <string.h>
