@@ -13,9 +13,9 @@
  *  2. Rows are committed for records that are on disk, and in the same transaction the mark
  *     moves past them.
  *  3. Before a failure is told, what was written is taken back, durably: the segment is cut
- *     back to where the group began and never written again, files lose their names.  Where
- *     that fails, or the COMMIT may yet turn out to have happened, the outcome is SPOOL_UNKNOWN
- *     and recovery decides.
+ *     back to where the group began, and never written again unless only the rows failed; files
+ *     lose their names.  Where that fails, or the COMMIT may yet turn out to have happened, the
+ *     outcome is SPOOL_UNKNOWN and recovery decides.
  *  4. A sync that failed is not tried again.
  *  5. A message is settled when those before it are counted (tally.h), so that what it finds used is
  *     what it will find in COMMIT: no quota is passed by one octet.
@@ -328,9 +328,10 @@ closing_write(const struct closing *closing, struct index_conn *c)
 
 /* --- the whole ------------------------------------------------------------ */
 
-/* Takes back what was written: SPOOL_OK when that is on disk. */
+/* Takes back what was written: SPOOL_OK when that is on disk.  `unentered`: the write went well and the
+ * rows failed, so nobody asked the disk yet, and the segment is as good as before. */
 static enum spool_status
-take_back(struct group *g, bool wrote_small, uint64_t start)
+take_back(struct group *g, bool wrote_small, bool unentered, uint64_t start)
 {
 	struct spool *sp = g->spool;
 	enum spool_status st = SPOOL_OK;
@@ -351,10 +352,11 @@ take_back(struct group *g, bool wrote_small, uint64_t start)
 		st = spool_failed("segment_unlink_failed", "segments", errno);
 	if (!wrote_small)
 		return st;
-	/* Cut or not, it is never written again; not cut, its row stays as it is, so that
-	 * recovery looks at it. */
+	/* Where more failed than its rows, it is never written again, cut or not; not cut, its row
+	 * stays as it is, so that recovery looks at it. */
 	if (segment_cut(sp, g->segment, start) == SPOOL_OK) {
-		closing_add(g->closing, g->segment);
+		if (!unentered)
+			closing_add(g->closing, g->segment);
 	} else {
 		segment_close(g->segment);
 		st = SPOOL_IO;
@@ -471,7 +473,7 @@ void
 group_commit(struct group *g)
 {
 	uint64_t start = g->segment->end, end = start;
-	bool wrote_small = false;
+	bool wrote_small = false, unentered = false;
 	enum spool_status st;
 	struct index_conn *c = NULL;
 
@@ -484,8 +486,10 @@ group_commit(struct group *g)
 		wrote_small = true;
 		st = write_small(g, start, end);
 	}
-	if (st == SPOOL_OK)
+	if (st == SPOOL_OK) {
 		st = enter_all(g, c);
+		unentered = st != SPOOL_OK;
+	}
 	if (st == SPOOL_OK && wrote_small)
 		st = sync_small(g);
 	if (st == SPOOL_OK)
@@ -509,7 +513,7 @@ group_commit(struct group *g)
 		/* The rows may come back with a restart, and then need their records. */
 		if (wrote_small)
 			segment_close(g->segment);
-	} else if (take_back(g, wrote_small, start) != SPOOL_OK) {
+	} else if (take_back(g, wrote_small, unentered, start) != SPOOL_OK) {
 		st = SPOOL_UNKNOWN;
 	}
 	set_outcomes(g, st);

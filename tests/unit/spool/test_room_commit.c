@@ -136,6 +136,34 @@ START_TEST(each_group_reads_anew)
 }
 END_TEST
 
+/* Of mail whose rows cannot be entered nothing stays, and the segment goes on behind what it has. */
+START_TEST(unentered_mail_is_cut_off)
+{
+	ck_assert_int_eq(test_deliver(sp, 7, 600, 1, 1, NULL), SPOOL_OK);
+	test_sql(sp, "CREATE TRIGGER bad BEFORE INSERT ON entry WHEN new.mailbox = 2"
+		     " BEGIN SELECT RAISE(ABORT, 'no'); END");
+	for (unsigned i = 0; i < 5; i++)
+		ck_assert_int_eq(test_deliver(sp, 8, 9000, 1, 2, NULL), SPOOL_IO);
+	ck_assert_int_eq(test_deliver(sp, 9, 600, 1, 1, NULL), SPOOL_OK);
+	ck_assert_int_eq(test_deliver(sp, 8, 9000, 1, 2, NULL), SPOOL_IO);
+	ck_assert_int_eq(test_number(sp, "SELECT count(*) FROM segment"), 1);
+	ck_assert_int_eq(test_number(sp, "SELECT max(mark) FROM segment"), 3);
+	test_sql(sp, "DROP TRIGGER bad");
+	test_invariants(sp);
+	/* Recovery finds as much. */
+	spool_close(&sp);
+	sp = spool_test_open(SPOOL_ADMIN);
+	test_sql(sp, "DELETE FROM entry; DELETE FROM segment;"
+		     "UPDATE mailbox SET used = 0, messages = 0");
+	spool_close(&sp);
+	sp = spool_test_open(SPOOL_SMTPD);
+	ck_assert_uint_eq(test_copies(sp, 1, 7), 1);
+	ck_assert_uint_eq(test_copies(sp, 1, 9), 1);
+	ck_assert_uint_eq(test_copies(sp, 1, 8) + test_copies(sp, 2, 8), 0);
+	test_invariants(sp);
+}
+END_TEST
+
 /* A quota that is met exactly is met; one octet less is not. */
 START_TEST(exactly_full)
 {
@@ -320,6 +348,7 @@ main(void)
 	tcase_add_test(tc, all_or_none);
 	tcase_add_test(tc, each_for_himself);
 	tcase_add_test(tc, each_group_reads_anew);
+	tcase_add_test(tc, unentered_mail_is_cut_off);
 	tcase_add_test(tc, exactly_full);
 	tcase_add_test(tc, large_one_refused);
 	tcase_add_test(tc, quota_lowered_meanwhile);
