@@ -24,12 +24,12 @@
 #define ROOM_TOUCH_MS 1000u
 
 /* What all mailboxes together say. */
-struct tally {
+struct verdicts {
 	size_t fit, full, never, unsure;
 };
 
 static void
-count(struct tally *t, enum room_verdict v)
+count(struct verdicts *t, enum room_verdict v)
 {
 	t->fit += v == ROOM_FITS;
 	t->full += v == ROOM_FULL;
@@ -49,7 +49,7 @@ static bool
 decide_look(struct room *r, struct room_reading *readings, size_t n, bool last, void *arg)
 {
 	struct asking *a = arg;
-	struct tally need = { 0 }, most = { 0 };
+	struct verdicts need = { 0 }, most = { 0 };
 
 	for (size_t i = 0; i < n; i++) {
 		count(&need, room_judge(r, &readings[i], 0, a->need));
@@ -103,7 +103,7 @@ struct taking {
 };
 
 static enum spool_status
-outcome_of(const struct room_claim *c, const struct tally *t)
+outcome_of(const struct room_claim *c, const struct verdicts *t)
 {
 	if (t->full + t->never == 0 || (c->each && t->fit + t->unsure > 0))
 		return SPOOL_OK;
@@ -132,7 +132,7 @@ decide_take(struct room *r, struct room_reading *readings, size_t n, bool last, 
 {
 	struct taking *t = arg;
 	struct room_claim *c = t->claim;
-	struct tally tally = { 0 };
+	struct verdicts tally = { 0 };
 	bool holds = false;
 
 	for (size_t i = 0; i < n; i++)
@@ -167,7 +167,7 @@ static bool
 decide_grow(struct room *r, struct room_reading *readings, size_t n, bool last, void *arg)
 {
 	struct taking *t = arg;
-	struct tally tally = { 0 };
+	struct verdicts tally = { 0 };
 
 	for (size_t i = 0; i < n; i++) {
 		struct room_share *s = &t->claim->list[i];

@@ -40,7 +40,8 @@ void room_release(struct spool *, struct room_claim **);
 
 /* --- the committer's, under the writer's lock --- */
 
-/* What the index says of a recipient, in the transaction that the message is entered in. */
+/* What the index says of a recipient, in the transaction that the message is entered in, and what
+ * the group settled before. */
 struct room_sum {
 	uint64_t used;
 	uint64_t quota;                 /* NUM_UNLIMITED */
@@ -49,8 +50,8 @@ struct room_sum {
 
 /* Decides for each recipient whose outcome is SPOOL_OK whether the message fits, sets the outcomes
  * of those it does not fit (for SMTP of all of them), and the claim on the others to
- * exactly their octets.  `sums` has one for each recipient.  The rows follow before the next
- * delivery is settled. */
+ * exactly their octets.  `sums` has one for each recipient.  What it takes is in the sums
+ * of the next delivery that is settled. */
 void room_settle(struct spool *, struct room_claim *, struct envelope *,
     const struct room_sum *sums);
 

@@ -15,6 +15,10 @@
  *     What makes `used` smaller, mail that is deleted, has no version.  That promises nothing that
  *     is not there; but a refusal is told only where no claim was raised since the reading.
  *
+ *     While somebody has a claim in a mailbox, what our last COMMIT said of it stands for a reading, for
+ *     ROOM_KNOWN_MS.  That is less than the index says only where another process has added mail,
+ *     and a quota that was lowered is seen so much later; nobody is refused for it.
+ *
  * All this ROOM_TRIES times: then nothing is refused, and nothing promised (the claim counts as
  * lapsed).
  *
@@ -134,7 +138,8 @@ room_let_go(struct room *r, struct room_share *s)
 		m->settled -= s->octets;
 		*version_of(r, s->mailbox) += 2;
 	}
-	if (s->settled && r->entered_ms != 0) {
+	/* Where it is not known to be in the index, nor is what that says. */
+	if (s->settled) {
 		m->used = m->entered_used;
 		m->quota = m->entered_quota;
 		m->known_ms = r->entered_ms;
@@ -304,6 +309,17 @@ refresh(struct spool *sp, struct room_reading *readings, size_t n, bool first)
 	return st;
 }
 
+/* What was remembered of one will not do.  A decision has to rest on what is read of it, also where another
+ * has decided already: whether a refusal is final is a matter of all. */
+static bool
+is_doubted(const struct room_reading *readings, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (readings[i].remembered && !readings[i].fresh)
+			return true;
+	return false;
+}
+
 enum spool_status
 room_decide(
     struct spool *sp, struct room_reading *readings, size_t n, room_decide_fn *decide, void *arg)
@@ -320,7 +336,8 @@ room_decide(
 			return st;
 		pthread_mutex_lock(&r->mutex);
 		room_drop_lapsed(r, clock_mono_ms());
-		decided = decide(r, readings, n, tries >= ROOM_TRIES, arg);
+		decided =
+		    decide(r, readings, n, tries >= ROOM_TRIES, arg) && !is_doubted(readings, n);
 		pthread_mutex_unlock(&r->mutex);
 	}
 	return SPOOL_OK;

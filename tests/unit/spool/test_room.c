@@ -539,6 +539,31 @@ START_TEST(refuses_by_the_index_alone)
 }
 END_TEST
 
+/* Whether a refusal is final rests on all mailboxes, though one of them has no room for certain. */
+START_TEST(what_is_final_rests_on_all)
+{
+	struct account_target list[] = {
+		{ .mailbox = 1, .address = (char *)(uintptr_t)"a@b" },
+		{ .mailbox = 2, .address = (char *)(uintptr_t)"c@d" },
+	};
+	const struct account_targets targets = { .list = list, .n = 2 };
+	struct envelope *env = envelope_new("");
+	struct delivery *d;
+	bool most;
+
+	clock_set(1000000, 1);
+	set_quota(1, 10000);
+	d = commit_beside_claim(4000, 10000, true);
+	test_sql(sp, "UPDATE mailbox SET quota = 20000, used = 19000 WHERE id = 2");
+	ck_assert_int_eq(room_look(sp, &targets, env, 15000, 15000, &most), SPOOL_NEVER_FITS);
+	set_quota(1, 16000);
+	ck_assert_int_eq(room_look(sp, &targets, env, 15000, 15000, &most), SPOOL_OVER_QUOTA);
+	envelope_free(&env);
+	test_sql(sp, "UPDATE mailbox SET used = 0 WHERE id = 2");
+	end_claim(&d);
+}
+END_TEST
+
 START_TEST(forgets_with_the_last_claim)
 {
 	struct delivery *d;
@@ -573,6 +598,13 @@ START_TEST(learns_nothing_of_a_failure)
 	delivery_abandon(&e);
 	ck_assert_int_eq(look(1, 9000 - ROOM_TRACE_MAX, 1, &most), SPOOL_OK);
 	ck_assert_int_eq(look(1, 9001 - ROOM_TRACE_MAX, 1, &most), SPOOL_OVER_QUOTA);
+	/* Recovery may enter what failed: what was known before is forgotten. */
+	e = commit_beside_claim(1000, 10000, true);
+	delivery_abandon(&e);
+	e = commit_beside_claim(3000, 10000, false);
+	delivery_abandon(&e);
+	test_sql(sp, "UPDATE mailbox SET used = 4000 WHERE id = 1");
+	ck_assert_int_eq(look(1, 6001 - ROOM_TRACE_MAX, 1, &most), SPOOL_OVER_QUOTA);
 	end_claim(&d);
 }
 END_TEST
@@ -691,6 +723,7 @@ main(void)
 	tcase_add_test(tc, reading_that_a_claim_overtook);
 	tcase_add_test(tc, promises_by_the_last_commit);
 	tcase_add_test(tc, refuses_by_the_index_alone);
+	tcase_add_test(tc, what_is_final_rests_on_all);
 	tcase_add_test(tc, forgets_with_the_last_claim);
 	tcase_add_test(tc, learns_nothing_of_a_failure);
 	tcase_add_test(tc, no_refusal_is_wrong);
