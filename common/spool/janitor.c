@@ -378,7 +378,7 @@ between_batches(struct spool *sp)
 	enum spool_status st = checkpoint(sp, false);
 
 	/* What cannot be given back is told at the end of the round. */
-	if (st == SPOOL_OK && clock_mono_ms() - sp->reclaimed_ms >= JANITOR_RECLAIM_MS)
+	if (st == SPOOL_OK && clock_mono_ms() - sp->reclaimed_ms >= sp->reclaim_ms)
 		(void)reclaim(sp);
 	return st;
 }

@@ -267,7 +267,7 @@ next_round(struct spool *sp, const struct keeper *k, enum spool_status st)
 		return retry_after(k);
 	if (k->dead_waits) {
 		gone = now_ms() - k->reclaimed_ms;
-		return gone < JANITOR_RECLAIM_MS ? JANITOR_RECLAIM_MS - gone : 0;
+		return gone < sp->reclaim_ms ? sp->reclaim_ms - gone : 0;
 	}
 	if (every_s == 0)
 		return ROUND_MS;
@@ -309,7 +309,7 @@ keeper_round(struct spool *sp, struct keeper *k)
 	task.checkpoint = look_after(sp, k);
 	/* On a full disk nothing waits. */
 	task.dead_waits =
-	    now_ms() - k->reclaimed_ms < JANITOR_RECLAIM_MS && ballast_missing(sp) == 0;
+	    now_ms() - k->reclaimed_ms < sp->reclaim_ms && ballast_missing(sp) == 0;
 	st = janitor_round(sp, &task);
 	if (st == SPOOL_OK && !task.dead_waits)
 		k->reclaimed_ms = now_ms();

@@ -362,6 +362,7 @@ spool_open_on(const struct spool_options *options, const struct disk_ops *disk,
 	sp->dir = mem_dup(options->dir, strlen(options->dir));
 	sp->role = options->role;
 	sp->segment_max = options->segment_max != 0 ? options->segment_max : SEGMENT_MAX_DEFAULT;
+	sp->reclaim_ms = options->reclaim_ms != 0 ? options->reclaim_ms : JANITOR_RECLAIM_MS;
 	sp->disk = disk;
 	pthread_mutex_init(&sp->space_mutex, NULL);
 	pthread_mutex_init(&sp->round_mutex, NULL);

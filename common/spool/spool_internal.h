@@ -29,6 +29,7 @@ struct spool {
 	char *dir;                      /* owned */
 	enum spool_role role;
 	uint64_t segment_max;
+	uint64_t reclaim_ms;
 	const struct disk_ops *disk;    /* shared, immutable */
 
 	int dir_fd;

@@ -76,6 +76,8 @@ struct spool_options {
 	enum spool_role role;
 	struct spool_policy policy;
 	uint64_t segment_max;           /* octets; 0 is the usual 128 MiB.  For tests. */
+	uint64_t reclaim_ms;            /* between two times that what is dead gives its room back;
+					   0 is the usual second.  For tests. */
 };
 
 /* Opens a spool that exists and, for the daemons, starts its threads: the keeper, which

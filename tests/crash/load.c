@@ -71,6 +71,8 @@ load_try_open(const char *dir, enum spool_role role, uint64_t keep_deleted_s, st
 		.dir = dir,
 		.role = role,
 		.segment_max = LOAD_SEGMENT_MAX,
+		/* A second later all that made it garbage would be synced for other reasons. */
+		.reclaim_ms = 1,
 		.policy = { .keep_deleted_s = keep_deleted_s, .keep_deleted_max = UINT64_MAX / 2 },
 	};
 	struct spool *sp;
