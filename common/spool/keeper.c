@@ -308,8 +308,7 @@ keeper_round(struct spool *sp, struct keeper *k)
 	k->woken = false;
 	task.checkpoint = look_after(sp, k);
 	/* On a full disk nothing waits. */
-	task.dead_waits =
-	    now_ms() - k->reclaimed_ms < sp->reclaim_ms && ballast_missing(sp) == 0;
+	task.dead_waits = now_ms() - k->reclaimed_ms < sp->reclaim_ms && ballast_missing(sp) == 0;
 	st = janitor_round(sp, &task);
 	if (st == SPOOL_OK && !task.dead_waits)
 		k->reclaimed_ms = now_ms();
