@@ -77,35 +77,40 @@ follow(struct index_conn *c, uint64_t alias, struct account_targets *targets)
 	return stmt != NULL ? add_rows(c, stmt, targets) : SPOOL_IO;
 }
 
-/* The mailbox or alias of exactly this name.  SPOOL_NO_ALIAS when there is neither. */
+/* The alias of exactly this name; no octets are the catch-all.  SPOOL_NO_ALIAS. */
 static enum spool_status
-reach_name(struct index_conn *c, uint64_t domain, const char *local, size_t len,
+reach_alias(struct index_conn *c, uint64_t domain, const char *local, size_t len,
     struct account_targets *targets)
 {
-	struct account_mailbox mailbox;
-	enum spool_status st;
 	uint64_t alias;
+	enum spool_status st = account_find_alias(c, domain, local, len, &alias);
 
-	if (len > 0) {
-		st = account_find_mailbox(c, domain, local, len, &mailbox);
-		if (st != SPOOL_NO_MAILBOX)
-			return st == SPOOL_OK ? add_mailbox(targets, &mailbox) : st;
-	}
-	st = account_find_alias(c, domain, local, len, &alias);
 	return st == SPOOL_OK ? follow(c, alias, targets) : st;
 }
 
-/* As written, then without +tag.  SPOOL_NO_ALIAS when there is neither. */
+/* As written, then without +tag; each time a mailbox before an alias.  SPOOL_NO_DOMAIN;
+ * SPOOL_NO_ALIAS when there is neither, and then *domain_r is the domain. */
 static enum spool_status
-reach_local(struct index_conn *c, uint64_t domain, const char *local, char delimiter,
-    struct account_targets *targets)
+reach_local(struct index_conn *c, const struct address *a, char delimiter,
+    struct account_targets *targets, uint64_t *domain_r)
 {
-	size_t len = strlen(local), base = address_base_len(local, delimiter);
-	enum spool_status st = reach_name(c, domain, local, len, targets);
+	size_t len = strlen(a->local), base = address_base_len(a->local, delimiter);
+	struct account_mailbox mailbox;
+	enum spool_status st;
 
-	if (st == SPOOL_NO_ALIAS && base < len)
-		st = reach_name(c, domain, local, base, targets);
-	return st;
+	/* Mostly this is all there is to it. */
+	st = account_find_user(c, a, &mailbox);
+	if (st != SPOOL_NO_MAILBOX)
+		return st == SPOOL_OK ? add_mailbox(targets, &mailbox) : st;
+	st = account_find_domain(c, a->domain, domain_r);
+	if (st == SPOOL_OK)
+		st = reach_alias(c, *domain_r, a->local, len, targets);
+	if (st != SPOOL_NO_ALIAS || base == len)
+		return st;
+	st = account_find_mailbox(c, *domain_r, a->local, base, &mailbox);
+	if (st != SPOOL_NO_MAILBOX)
+		return st == SPOOL_OK ? add_mailbox(targets, &mailbox) : st;
+	return reach_alias(c, *domain_r, a->local, base, targets);
 }
 
 static enum spool_status
@@ -130,11 +135,9 @@ reach_postmaster(
 	} else if (address_parse(policy->postmaster, &address) != 0) {
 		st = SPOOL_NO_MAILBOX;
 	} else {
-		st = account_find_domain(c, address.domain, &domain);
-		if (st == SPOOL_OK)
-			st = reach_local(c, domain, address.local, policy->delimiter, targets);
+		st = reach_local(c, &address, policy->delimiter, targets, &domain);
 		if (st == SPOOL_NO_ALIAS)
-			st = reach_name(c, domain, "", 0, targets);
+			st = reach_alias(c, domain, "", 0, targets);
 	}
 	if (st == SPOOL_NO_DOMAIN || st == SPOOL_NO_MAILBOX || st == SPOOL_NO_ALIAS ||
 	    st == SPOOL_DISABLED)
@@ -159,24 +162,16 @@ static enum spool_status
 reach(struct index_conn *c, const struct address *rcpt, const struct account_policy *policy,
     struct account_targets *targets)
 {
-	struct account_mailbox mailbox;
 	enum spool_status st;
 	uint64_t domain;
 
 	if (rcpt->domain[0] == '\0')
 		return reach_postmaster(c, policy, targets);
-	/* What reach_local() would come to first, and mostly all there is to it. */
-	st = account_find_user(c, rcpt, &mailbox);
-	if (st != SPOOL_NO_MAILBOX)
-		return st == SPOOL_OK ? add_mailbox(targets, &mailbox) : st;
-	st = account_find_domain(c, rcpt->domain, &domain);
-	if (st != SPOOL_OK)
-		return st;
-	st = reach_local(c, domain, rcpt->local, policy->delimiter, targets);
+	st = reach_local(c, rcpt, policy->delimiter, targets, &domain);
 	if (st == SPOOL_NO_ALIAS && is_role(rcpt->local, policy->delimiter))
 		return reach_postmaster(c, policy, targets);
 	if (st == SPOOL_NO_ALIAS)
-		st = reach_name(c, domain, "", 0, targets);
+		st = reach_alias(c, domain, "", 0, targets);
 	return st == SPOOL_NO_ALIAS ? SPOOL_NO_MAILBOX : st;
 }
 
