@@ -1,5 +1,6 @@
 /*
- * entry - entries and holders for a record, and what mailboxes count.  The invariants are those of remove.c.
+ * entry - entries and holders for a record, and what mailboxes count.  The invariants are those of
+ * remove.c.
  */
 #include "entry.h"
 

@@ -309,8 +309,8 @@ refresh(struct spool *sp, struct room_reading *readings, size_t n, bool first)
 	return st;
 }
 
-/* What was remembered of one will not do.  A decision has to rest on what is read of it, also where another
- * has decided already: whether a refusal is final is a matter of all. */
+/* What was remembered of one will not do.  A decision has to rest on what is read of it, also where
+ * another has decided already: whether a refusal is final is a matter of all. */
 static bool
 is_doubted(const struct room_reading *readings, size_t n)
 {

@@ -5,8 +5,8 @@
 
 #include <stdlib.h>
 
+#include "account_internal.h"
 #include "base/mem.h"
-#include "base/num.h"
 
 void
 tally_init(struct tally *t)
@@ -34,14 +34,6 @@ tally_release(struct tally *t)
 	map_release(&t->mailboxes);
 }
 
-static uint64_t
-limit(sqlite3_stmt *stmt, int column)
-{
-	return sqlite3_column_type(stmt, column) == SQLITE_NULL
-	           ? NUM_UNLIMITED
-	           : (uint64_t)sqlite3_column_int64(stmt, column);
-}
-
 /* The mailbox in the row of `stmt`. */
 static enum spool_status
 add_mailbox(struct tally *t, sqlite3_stmt *stmt, uint64_t id, struct tally_mailbox **m_r)
@@ -53,10 +45,10 @@ add_mailbox(struct tally *t, sqlite3_stmt *stmt, uint64_t id, struct tally_mailb
 	m->id = id;
 	m->node.key = map_key_u64(id);
 	m->enabled = sqlite3_column_int(stmt, 0) != 0;
-	m->quota = limit(stmt, 1);
+	m->quota = account_limit(stmt, 1);
 	m->used = (uint64_t)sqlite3_column_int64(stmt, 2);
-	m->expire_s = limit(stmt, 3);
-	m->expire_retrieved_s = limit(stmt, 4);
+	m->expire_s = account_limit(stmt, 3);
+	m->expire_retrieved_s = account_limit(stmt, 4);
 	if (map_add(&t->mailboxes, &m->node) != 0) {
 		free(m);
 		return SPOOL_NO_MEMORY;
