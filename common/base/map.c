@@ -54,26 +54,19 @@ rotate(uint64_t x, unsigned bits)
 	return x << bits | x >> (64 - bits);
 }
 
+/* Inline, so that the words stay in registers. */
 static inline void
-sip_rounds(uint64_t v[4], unsigned n)
+sip_round(uint64_t v[4])
 {
-	uint64_t a = v[0], b = v[1], c = v[2], d = v[3];
-
-	while (n-- > 0) {
-		a += b;
-		c += d;
-		b = rotate(b, 13) ^ a;
-		d = rotate(d, 16) ^ c;
-		a = rotate(a, 32) + d;
-		c += b;
-		d = rotate(d, 21) ^ a;
-		b = rotate(b, 17) ^ c;
-		c = rotate(c, 32);
-	}
-	v[0] = a;
-	v[1] = b;
-	v[2] = c;
-	v[3] = d;
+	v[0] += v[1];
+	v[2] += v[3];
+	v[1] = rotate(v[1], 13) ^ v[0];
+	v[3] = rotate(v[3], 16) ^ v[2];
+	v[0] = rotate(v[0], 32) + v[3];
+	v[2] += v[1];
+	v[3] = rotate(v[3], 21) ^ v[0];
+	v[1] = rotate(v[1], 17) ^ v[2];
+	v[2] = rotate(v[2], 32);
 }
 
 static size_t
@@ -90,11 +83,13 @@ bucket_of(const struct map *m, const struct map_key *key)
 	memcpy(words, key->octets, sizeof(key->octets));
 	for (size_t i = 0; i < 3; i++) {
 		v[3] ^= words[i];
-		sip_rounds(v, 2);
+		sip_round(v);
+		sip_round(v);
 		v[0] ^= words[i];
 	}
 	v[2] ^= 0xff;
-	sip_rounds(v, 4);
+	for (size_t i = 0; i < 4; i++)
+		sip_round(v);
 	return (size_t)(v[0] ^ v[1] ^ v[2] ^ v[3]) & (m->nbuckets - 1);
 }
 
